@@ -1,0 +1,38 @@
+//! Every cap and size in one place, each with its reason.
+
+use std::time::Duration;
+
+/// Average plaintext of a part: one PUT each, large enough that requests cost less than storage, small enough that a
+/// changed row re-uploads little.
+pub const PART_TARGET_BYTES: usize = 8 << 20;
+/// No cut before this much plaintext: avoids a tail of tiny objects.
+pub const PART_MIN_BYTES: usize = 1 << 20;
+/// A part ends before it would exceed this; one row larger than it is a part of its own.
+pub const PART_MAX_BYTES: usize = 32 << 20;
+/// zstd level of parts and contents: on COPY text level 3 is slower and no smaller.
+pub const ZSTD_LEVEL: i32 = 1;
+/// Plaintext bytes of parts between "cut" and "stored" over all workers: bounds memory whatever the store's speed.
+pub const IN_FLIGHT_BYTES: usize = 48 << 20;
+/// Requests in flight to one store.
+pub const STORE_CONCURRENCY: usize = 16;
+/// How long a lease is valid without renewal: a dead holder is replaced within a minute or two.
+pub const LEASE_TTL: Duration = Duration::from_secs(60);
+/// How often a holder renews: three chances before expiry.
+pub const LEASE_RENEW: Duration = Duration::from_secs(15);
+/// How long a reader mark protects a backup without renewal.
+pub const READER_TTL: Duration = Duration::from_secs(30 * 60);
+/// Time between tombstone and sweep.
+pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+/// Lock wait per try: a migration must never queue behind us for longer than users notice.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Tries to lock a table before the backup fails, with growing pauses between.
+pub const LOCK_TRIES: u32 = 30;
+/// Connect timeout to PostgreSQL.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Tables up to this heap size share parts.
+pub const SMALL_TABLE_BYTES: u64 = 4 << 20;
+/// Blocks (of 8 KiB) in one ctid range of a large table: 128 MiB of heap. A fixed multiple, so that boundaries stay put while a
+/// table grows.
+pub const RANGE_BLOCKS: u64 = 16384;
+/// Jobs when a policy names none: processors, at most this many.
+pub const DEFAULT_JOBS_MAX: usize = 4;

@@ -1,0 +1,15 @@
+//! pgkeep: backup and disaster recovery for PostgreSQL on AWS, by policy.
+//!
+//! ```text
+//! main → cli → jobs → { repo, pg } ;  repo → store ;  cli/jobs → policy ;  everything → base
+//! ```
+//!
+//! `pg` turns a database into entries (SQL) and streams (rows) and back; `repo` turns streams into content-addressed parts and commit
+//! records; `store` holds objects; `jobs` is the only place where `pg` meets `repo`. `docs/ARCHITECTURE.md` is the tour,
+//! `docs/FORMAT.md` the contract of the vault, `tests/architecture.rs` enforces the arrows.
+
+pub mod base;
+pub mod pg;
+pub mod policy;
+pub mod repo;
+pub mod store;
