@@ -107,7 +107,8 @@ fn modules_depend_only_downwards() {
         if module == "lib" {
             continue;
         }
-        let (allowed, why) = rules.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no rule: add it to ALLOWED"));
+        let (allowed, why) =
+            rules.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no rule: add it to ALLOWED"));
         let prefix = if module == "main" { "pgkeep::" } else { "crate::" };
         for used in used_after(&code(&text), prefix) {
             if used != module && ours.contains(&used.as_str()) && !allowed.contains(&used.as_str()) {

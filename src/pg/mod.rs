@@ -9,6 +9,7 @@ pub mod export;
 pub mod facts;
 pub mod large_objects;
 pub mod restore;
+pub mod scratch;
 pub mod session;
 mod tls;
 pub mod version;
