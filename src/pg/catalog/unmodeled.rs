@@ -1,0 +1,1 @@
+//! Names what is in the catalogs and no kind covers.
