@@ -77,8 +77,8 @@ pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
         }
     }
     let split = circular(&needs, &definition_needs);
-    let names: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
-    let named = |set: &BTreeSet<usize>| set.iter().map(|i| names[*i].clone()).collect::<BTreeSet<_>>();
+    let ids_by_index: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
+    let named = |set: &BTreeSet<usize>| set.iter().map(|i| ids_by_index[*i].clone()).collect::<BTreeSet<_>>();
     let mut second_steps = Vec::new();
     for (i, draft) in drafts.iter_mut().enumerate() {
         let mut depends = named(&needs[i]);
@@ -253,8 +253,11 @@ mod tests {
 
     #[test]
     fn rows_without_entry_are_looked_through_and_members_stand_for_their_extension() {
-        let drafts =
-            vec![draft("table", class::PG_CLASS, 1), draft("function", class::PG_PROC, 2), draft("extension", class::PG_EXTENSION, 3)];
+        let drafts = vec![
+            draft("table", class::PG_CLASS, 1),
+            draft("function", class::PG_PROC, 2),
+            draft("extension", class::PG_EXTENSION, 3),
+        ];
         let edges = [
             edge((class::PG_CLASS, 1), (class::PG_OPERATOR, 10), false),
             edge((class::PG_OPERATOR, 10), (class::PG_PROC, 2), false),
