@@ -4,3 +4,4 @@ pub mod acl;
 pub mod entry;
 pub mod kind;
 pub mod kinds;
+pub mod meta;
