@@ -1,1 +1,4 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
+
+mod catalog_relations;
+mod support;

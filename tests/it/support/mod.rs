@@ -1,0 +1,4 @@
+//! What several subjects share: servers, databases, the corpus.
+
+pub(crate) mod corpus;
+pub(crate) mod server;
