@@ -5,9 +5,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+
 
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::{Entry, Scope};
@@ -15,13 +14,11 @@ use crate::pg::copy::TableData;
 use crate::pg::export::{ClusterExport, Export};
 use crate::pg::facts::ServerFacts;
 use crate::pg::restore::RestoreInput;
+use crate::repo::contents::{Contents, Document};
 
 const ENTRY: &str = "entry";
 const DATABASE: &str = "database";
 const TABLE: &str = "table";
-
-/// One document of the contents: tag and body.
-pub type Document = (String, Box<RawValue>);
 
 /// A database of a backup, without its objects and rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,37 +85,37 @@ impl Toc {
     pub fn documents(&self) -> Result<Vec<Document>> {
         let mut out = Vec::new();
         for entry in &self.cluster {
-            out.push(document(ENTRY, entry)?);
+            out.push(Document::new(ENTRY, entry)?);
         }
         for database in &self.databases {
-            out.push(document(DATABASE, &database.about)?);
+            out.push(Document::new(DATABASE, &database.about)?);
             for entry in &database.entries {
-                out.push(document(ENTRY, entry)?);
+                out.push(Document::new(ENTRY, entry)?);
             }
             for table in &database.tables {
-                out.push(document(TABLE, table)?);
+                out.push(Document::new(TABLE, table)?);
             }
         }
         Ok(out)
     }
 
-    /// From documents; those of unknown tags are left out.
-    pub fn parse<'a>(documents: impl IntoIterator<Item = (&'a str, &'a RawValue)>) -> Result<Self> {
+    /// From contents; documents of unknown tags are left out.
+    pub fn parse(contents: &Contents) -> Result<Self> {
         let mut toc = Self::default();
-        for (tag, body) in documents {
-            match (tag, toc.databases.last_mut()) {
+        for document in &contents.documents {
+            match (document.tag.as_str(), toc.databases.last_mut()) {
                 (DATABASE, _) => {
-                    toc.databases.push(DatabaseToc { about: read(tag, body)?, entries: Vec::new(), tables: Vec::new() });
+                    toc.databases.push(DatabaseToc { about: document.parse()?, entries: Vec::new(), tables: Vec::new() });
                 }
                 (ENTRY, None) => {
-                    let entry: Entry = read(tag, body)?;
+                    let entry: Entry = document.parse()?;
                     if entry.scope != Scope::Cluster {
                         return Err(Error::integrity(format!("contents: entry '{}' belongs to no database", entry.id)));
                     }
                     toc.cluster.push(entry);
                 }
-                (ENTRY, Some(database)) => database.entries.push(read(tag, body)?),
-                (TABLE, Some(database)) => database.tables.push(read(tag, body)?),
+                (ENTRY, Some(database)) => database.entries.push(document.parse()?),
+                (TABLE, Some(database)) => database.tables.push(document.parse()?),
                 (TABLE, None) => return Err(Error::integrity("contents: a table belongs to no database")),
                 _ => {}
             }
@@ -207,13 +204,4 @@ pub struct SourceSummary {
     pub server: String,
     /// The databases.
     pub databases: Vec<DatabaseSummary>,
-}
-
-fn document(tag: &str, body: &impl Serialize) -> Result<Document> {
-    let raw = to_raw_value(body).map_err(|e| Error::internal(format!("write {tag} document")).source(e))?;
-    Ok((tag.to_owned(), raw))
-}
-
-fn read<T: DeserializeOwned>(tag: &str, body: &RawValue) -> Result<T> {
-    serde_json::from_str(body.get()).map_err(|e| Error::integrity(format!("contents: {tag} document cannot be read")).source(e))
 }

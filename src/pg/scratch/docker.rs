@@ -76,6 +76,13 @@ impl Drop for Container {
     }
 }
 
+/// Version of the engine, if one answers.
+pub(super) async fn available() -> Result<String> {
+    let mut command = Command::new("docker");
+    command.args(["version", "--format", "{{.Server.Version}}"]);
+    run(command, "ask the Docker engine").await.map(|version| version.trim().to_owned())
+}
+
 async fn run(mut command: Command, what: &str) -> Result<String> {
     let output = command
         .stdin(Stdio::null())

@@ -68,7 +68,7 @@ impl Scratch {
             Place::Docker => start_docker(needs).await?,
             Place::Auto => match start_local(needs).await {
                 Err(local) if local.kind() == Kind::Unsupported => {
-                    start_docker(needs).await.map_err(|docker| nowhere(needs, &local, &docker))?
+                    start_docker(needs).await.map_err(|docker| nowhere(needs.major, &local, &docker))?
                 }
                 other => other?,
             },
@@ -126,6 +126,28 @@ impl Scratch {
     }
 }
 
+/// Whether a drill for `major` could start in `place`, without starting one; says where it would run.
+pub async fn available(place: &Place, major: u32) -> Result<String> {
+    let local = async || binaries::find(major).await.map(|folder| format!("a server of their own, from {}", folder.display()));
+    let docker = async || docker::available().await.map(|version| format!("a container (docker {version})"));
+    match place {
+        Place::Local => local().await,
+        Place::Docker => docker().await,
+        Place::Auto => match local().await {
+            Ok(found) => Ok(found),
+            Err(no_local) => match docker().await {
+                Ok(found) => Ok(found),
+                Err(no_docker) => Err(nowhere(major, &no_local, &no_docker)),
+            },
+        },
+        Place::Url(url) => {
+            let target = Target::parse(url)?;
+            let facts = server_facts(&target).await?;
+            Ok(format!("{} (PostgreSQL {})", target.describe(), facts.version))
+        }
+    }
+}
+
 async fn start_local(needs: &Needs) -> Result<(Target, Server)> {
     let (target, server) = local::LocalServer::start(needs).await?;
     Ok((target, Server::Local(Box::new(server))))
@@ -136,17 +158,15 @@ async fn start_docker(needs: &Needs) -> Result<(Target, Server)> {
     Ok((target, Server::Docker(container)))
 }
 
-fn nowhere(needs: &Needs, local: &Error, docker: &Error) -> Error {
+fn nowhere(major: u32, local: &Error, docker: &Error) -> Error {
     Error::unsupported(format!(
-        "no throwaway server of PostgreSQL {} for the drill: {}; {}",
-        needs.major,
+        "no throwaway server of PostgreSQL {major} for the drill: {}; {}",
         local.full_message(),
         docker.full_message()
     ))
     .hint(format!(
-        "install the server package of PostgreSQL {} (no running service is needed), name its bin folder in PGKEEP_PG_BIN, \
-         start Docker, or name a server under verify.scratch",
-        needs.major
+        "install the server package of PostgreSQL {major} (no running service is needed), name its bin folder in PGKEEP_PG_BIN, \
+         start Docker, or name a server under verify.scratch"
     ))
 }
 
