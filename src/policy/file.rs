@@ -11,10 +11,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A pgkeep policy: what is protected, where its backups live, when they are made, how long they are kept and how they are
 /// proven. The file's name without `.toml` is the policy's name.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "pgkeep policy")]
 pub struct PolicyFile {
@@ -313,4 +314,62 @@ pub struct NotifySection {
     pub on: Option<Vec<NotifyEvent>>,
     /// `https://` address that receives them, best as a reference such as `${SLACK_WEBHOOK}`.
     pub webhook: Option<String>,
+}
+
+/// The JSON Schema of a policy file, for editors, `policy schema` and [`super::structure`].
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(PolicyFile).to_value();
+    without_null(&mut schema);
+    schema
+}
+
+/// TOML has no null: a key that may be left out is simply not required.
+fn without_null(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(types) = object.get("type").and_then(Value::as_array) {
+                let rest: Vec<&Value> = types.iter().filter(|t| *t != "null").collect();
+                if let [only] = rest.as_slice() {
+                    let only = (*only).clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(options) = object.get("anyOf").and_then(Value::as_array) {
+                let rest: Vec<&Value> = options.iter().filter(|o| o["type"] != "null").collect();
+                if let [Value::Object(only)] = rest.as_slice() {
+                    let only = only.clone();
+                    object.remove("anyOf");
+                    object.extend(only);
+                }
+            }
+            object.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every key is described, and none may be null: the schema is what people read.
+    #[test]
+    fn the_schema_describes_every_key() {
+        fn visit(path: &str, schema: &Value) {
+            assert!(!schema.to_string().contains("\"null\""), "{path} allows null");
+            let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+            for (key, property) in properties {
+                assert!(key == "kind" || property.get("description").is_some(), "{path}.{key} has no description");
+            }
+        }
+        let schema = schema();
+        visit("", &schema);
+        let definitions = schema["$defs"].as_object().expect("definitions");
+        assert!(definitions.len() >= 10, "{definitions:?}");
+        for (name, definition) in definitions {
+            visit(name, definition);
+            definition["oneOf"].as_array().into_iter().flatten().for_each(|branch| visit(name, branch));
+        }
+    }
 }

@@ -93,6 +93,11 @@ impl Template {
         Ok(Secret::new(value))
     }
 
+    /// The error that resolving gives because this version does not know the kind of reference.
+    pub(super) fn unsupported_error(&self) -> Option<Error> {
+        self.pieces.iter().find_map(|p| if let Piece::Unsupported(kind) = p { Some(self.unsupported(kind)) } else { None })
+    }
+
     /// Variables and files that must be there at run time, for `doctor`.
     pub fn needs(&self) -> Vec<String> {
         self.pieces
