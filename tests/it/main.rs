@@ -1,4 +1,5 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+mod catalog_objects;
 mod catalog_relations;
 mod support;

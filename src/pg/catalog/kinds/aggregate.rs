@@ -11,7 +11,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user
 use crate::pg::catalog::row::RowExt;
 
 /// Aggregates.
-pub const KIND: Kind = Kind { name: "aggregate", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "aggregate", scope: Scope::Object, query, read };
 
 /// Support functions: column of `pg_aggregate` and option.
 const FUNCTIONS: &[(&str, &str)] = &[

@@ -1,5 +1,6 @@
-//! Privileges that were changed on what a restore does not make itself: members of extensions and the server's own objects. The base is
-//! `pg_init_privs`, what CREATE EXTENSION or initdb gave.
+//! Privileges that were changed on what a restore does not make itself: members of extensions and the objects of `pg_catalog`. The base is
+//! `pg_init_privs`, what CREATE EXTENSION or initdb gave. `information_schema` has no such record, so changes there cannot be told from what
+//! initdb granted and are left out, as by `pg_dump`.
 
 use tokio_postgres::Row;
 
@@ -8,11 +9,11 @@ use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType, privileges};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
-use crate::pg::catalog::meta::{not_member, user_schema};
+use crate::pg::catalog::meta::not_member;
 use crate::pg::catalog::row::RowExt;
 
 /// Changed privileges.
-pub const KIND: Kind = Kind { name: "altered_privileges", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "altered_privileges", scope: Scope::Object, query, read };
 
 /// One catalog with privileges.
 struct Source {
@@ -119,15 +120,11 @@ fn query(_: &Context) -> Option<String> {
 
 fn part(source: &Source) -> String {
     let Source { class, from, letter, schema, name, suffix, column, number, owner, acl } = source;
-    let mine = if *schema == "NULL" {
-        format!("o.oid >= 16384 AND {}", not_member(*class, "o.oid"))
-    } else {
-        format!("{} AND {}", user_schema("n.nspname"), not_member(*class, "o.oid"))
-    };
-    let hidden = if *class == class::PG_NAMESPACE {
-        " AND o.nspname NOT IN ('public', 'pg_toast') AND o.nspname !~ '^pg_(toast_)?temp_'"
-    } else {
-        ""
+    let member = format!("NOT {}", not_member(*class, "o.oid"));
+    let not_made_by_us = match *class {
+        class::PG_NAMESPACE => format!("(o.nspname = 'pg_catalog' OR {member})"),
+        _ if *schema == "NULL" => format!("(o.oid < 16384 OR {member})"),
+        _ => format!("(n.nspname = 'pg_catalog' OR {member})"),
     };
     format!(
         "SELECT {class}::oid AS class, o.oid, {letter}::text AS letter, {schema}::text AS schema, {name}::text AS name, {suffix}::text AS suffix,
@@ -135,7 +132,7 @@ fn part(source: &Source) -> String {
                 ({acl})::text[] AS acl, i.initprivs::text[] AS init_acl
            FROM {from}
            LEFT JOIN pg_init_privs i ON i.classoid = {class} AND i.objoid = o.oid AND i.objsubid = {number}
-          WHERE ({acl}) IS DISTINCT FROM i.initprivs AND NOT ({mine}){hidden}"
+          WHERE ({acl}) IS DISTINCT FROM i.initprivs AND {not_made_by_us}"
     )
 }
 

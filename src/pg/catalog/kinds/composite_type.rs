@@ -11,7 +11,7 @@ use crate::pg::catalog::meta::add_comment;
 use crate::pg::catalog::row::RowExt;
 
 /// Composite types.
-pub const KIND: Kind = Kind { name: "composite_type", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "composite_type", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     let live = "FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";

@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns};
 use crate::pg::catalog::row::RowExt;
 
 /// The database.
-pub const KIND: Kind = Kind { name: "database", scope: Scope::Database, query, read };
+pub(super) const KIND: Kind = Kind { name: "database", scope: Scope::Database, query, read };
 
 fn query(cx: &Context) -> Option<String> {
     let provider = if cx.version.at_least(15) { "d.datlocprovider::text" } else { "'c'" };

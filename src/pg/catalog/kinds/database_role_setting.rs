@@ -12,7 +12,7 @@ use crate::pg::catalog::kind::{Address, Context, Draft, Kind};
 use crate::pg::catalog::row::RowExt;
 
 /// Settings in the database.
-pub const KIND: Kind = Kind { name: "database_role_setting", scope: Scope::Database, query, read };
+pub(super) const KIND: Kind = Kind { name: "database_role_setting", scope: Scope::Database, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(

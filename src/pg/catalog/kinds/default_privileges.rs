@@ -11,7 +11,7 @@ use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
 
 /// Default privileges.
-pub const KIND: Kind = Kind { name: "default_privileges", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "default_privileges", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(

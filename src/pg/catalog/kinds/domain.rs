@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::add_comment;
 use crate::pg::catalog::row::RowExt;
 
 /// Domains.
-pub const KIND: Kind = Kind { name: "domain", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "domain", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     let extra = "format_type(t.typbasetype, t.typtypmod) AS base, t.typnotnull AS not_null,

@@ -10,7 +10,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user
 use crate::pg::catalog::row::RowExt;
 
 /// Check constraints of domains.
-pub const KIND: Kind = Kind { name: "domain_constraint", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "domain_constraint", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(format!(

@@ -10,7 +10,7 @@ use crate::pg::catalog::kind::{Context, Draft, Kind};
 use crate::pg::catalog::row::RowExt;
 
 /// Enum types.
-pub const KIND: Kind = Kind { name: "enum_type", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "enum_type", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     let extra =

@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns};
 use crate::pg::catalog::row::RowExt;
 
 /// Extensions.
-pub const KIND: Kind = Kind { name: "extension", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "extension", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(format!(

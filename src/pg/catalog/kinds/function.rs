@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user
 use crate::pg::catalog::row::RowExt;
 
 /// Functions.
-pub const KIND: Kind = Kind { name: "function", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "function", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(routines("p.prokind IN ('f', 'w')"))

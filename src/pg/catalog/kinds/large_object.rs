@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::{MetaSource, add_comment, add_labels, add_owner, c
 use crate::pg::catalog::row::RowExt;
 
 /// Large objects.
-pub const KIND: Kind = Kind { name: "large_object", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "large_object", scope: Scope::Object, query, read };
 
 /// Most large objects in an entry.
 const GROUP: usize = 1000;

@@ -10,7 +10,7 @@ use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
 
 /// Memberships.
-pub const KIND: Kind = Kind { name: "membership", scope: Scope::Cluster, query, read };
+pub(super) const KIND: Kind = Kind { name: "membership", scope: Scope::Cluster, query, read };
 
 const BOOTSTRAP_SUPERUSER: u32 = 10;
 

@@ -8,7 +8,7 @@ use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Context, Draft, Kind};
 
 /// Procedures.
-pub const KIND: Kind = Kind { name: "procedure", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "procedure", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(routines("p.prokind = 'p'"))

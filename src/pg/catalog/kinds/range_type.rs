@@ -10,7 +10,7 @@ use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
 
 /// Range types.
-pub const KIND: Kind = Kind { name: "range_type", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "range_type", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
     let name_of = |catalog: &str, prefix: &str, oid: &str, condition: &str| {

@@ -13,7 +13,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns};
 use crate::pg::catalog::row::RowExt;
 
 /// Roles.
-pub const KIND: Kind = Kind { name: "role", scope: Scope::Cluster, query, read };
+pub(super) const KIND: Kind = Kind { name: "role", scope: Scope::Cluster, query, read };
 
 fn query(cx: &Context) -> Option<String> {
     let (catalog, password) = if cx.reads_passwords { ("pg_authid", "r.rolpassword") } else { ("pg_roles", "NULL::text") };

@@ -10,7 +10,7 @@ use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
 
 /// Settings of roles.
-pub const KIND: Kind = Kind { name: "role_setting", scope: Scope::Cluster, query, read };
+pub(super) const KIND: Kind = Kind { name: "role_setting", scope: Scope::Cluster, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(

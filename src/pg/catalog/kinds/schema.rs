@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::{MetaSource, add_comment, add_labels, add_owner, a
 use crate::pg::catalog::row::RowExt;
 
 /// Schemas.
-pub const KIND: Kind = Kind { name: "schema", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "schema", scope: Scope::Object, query, read };
 
 /// Comment and owner of `public` in a new database (15 and later).
 const PUBLIC_COMMENT: &str = "standard public schema";

@@ -11,7 +11,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, options_list, us
 use crate::pg::catalog::row::RowExt;
 
 /// Tablespaces.
-pub const KIND: Kind = Kind { name: "tablespace", scope: Scope::Cluster, query, read };
+pub(super) const KIND: Kind = Kind { name: "tablespace", scope: Scope::Cluster, query, read };
 
 fn query(_: &Context) -> Option<String> {
     Some(format!(
