@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::role_setting::SETTINGS;
-use super::setting::{set_clause, setting_name};
+use super::setting::set_all;
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -24,17 +24,13 @@ fn query(_: &Context) -> Option<String> {
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
-    let mut drafts = Vec::new();
-    for row in rows {
-        let (oid, role): (u32, String) = (row.col("setrole")?, row.col("role")?);
-        for (number, setting) in row.col::<Vec<String>>("settings")?.iter().enumerate() {
-            let name = setting_name(setting)?;
-            let identity = format!("{} of {}", ident(name), ident(&role));
-            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, name, &identity);
+    rows.iter()
+        .map(|row| {
+            let role = row.text("role")?;
+            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, &role, &ident(&role));
             let alter = Sql::from("ALTER ROLE ").role(&role).text(" IN DATABASE ").database(&cx.database);
-            entry.create.push(alter.text(format!(" {}", set_clause(setting)?)));
-            drafts.push(Draft::new(Address { class: SETTINGS, object: oid, sub: number as i32 }, entry));
-        }
-    }
-    Ok(drafts)
+            entry.create = set_all(&alter, &row.col::<Vec<String>>("settings")?)?;
+            Ok(Draft::new(Address::new(SETTINGS, row.oid("setrole")?), entry))
+        })
+        .collect()
 }

@@ -4,9 +4,9 @@
 use tokio_postgres::Row;
 
 use super::role_setting::SETTINGS;
-use super::setting::{set_clause, setting_name};
+use super::setting::set_all;
 use crate::base::Result;
-use crate::base::sql::{Sql, ident};
+use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind};
 use crate::pg::catalog::row::RowExt;
@@ -26,18 +26,19 @@ fn query(_: &Context) -> Option<String> {
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
     let mut drafts = Vec::new();
     for row in rows {
-        let mut add = |name: &str, identity: &str, clause: String| {
-            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, name, identity);
-            entry.create.push(Sql::from("ALTER DATABASE ").database(&cx.database).text(format!(" {clause}")));
+        let alter = Sql::from("ALTER DATABASE ").database(&cx.database);
+        let mut add = |name: &str, create: Vec<Sql>| {
+            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, name, name);
+            entry.create = create;
             drafts.push(Draft::new(Address { class: SETTINGS, object: 0, sub: drafts.len() as i32 }, entry));
         };
         let limit: i32 = row.col("datconnlimit")?;
         if limit != -1 {
-            add("connection limit", "connection limit", format!("CONNECTION LIMIT {limit}"));
+            add("connection limit", vec![alter.clone().text(format!(" CONNECTION LIMIT {limit}"))]);
         }
-        for setting in row.col::<Vec<String>>("settings")? {
-            let name = setting_name(&setting)?;
-            add(name, &ident(name), set_clause(&setting)?);
+        let settings: Vec<String> = row.col("settings")?;
+        if !settings.is_empty() {
+            add("settings", set_all(&alter, &settings)?);
         }
     }
     Ok(drafts)

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::setting::{set_clause, setting_name};
+use super::setting::set_all;
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -22,21 +22,19 @@ fn query(_: &Context) -> Option<String> {
 }
 
 fn read(rows: &[Row], _: &Context) -> Result<Vec<Draft>> {
-    let mut drafts = Vec::new();
-    for row in rows {
-        let (oid, role): (u32, Option<String>) = (row.col("setrole")?, row.col("role")?);
-        for (number, setting) in row.col::<Vec<String>>("settings")?.iter().enumerate() {
-            let name = setting_name(setting)?;
-            let identity = format!("{} of {}", ident(name), role.as_deref().map_or("all".to_owned(), ident));
-            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, name, &identity);
-            let alter = Sql::from("ALTER ROLE ");
-            let alter = role.as_ref().map_or_else(|| alter.clone().text("ALL"), |r| alter.clone().role(r));
-            entry.create.push(alter.text(format!(" {}", set_clause(setting)?)));
-            let address = Address { class: SETTINGS, object: oid, sub: number as i32 };
-            drafts.push(Draft { needs: vec![Address::new(class::PG_AUTHID, oid)], ..Draft::new(address, entry) });
-        }
-    }
-    Ok(drafts)
+    rows.iter()
+        .map(|row| {
+            let (oid, role) = (row.oid("setrole")?, row.opt_text("role")?);
+            let (name, alter) = match &role {
+                Some(role) => (ident(role), Sql::from("ALTER ROLE ").role(role)),
+                None => ("of all roles".to_owned(), Sql::from("ALTER ROLE ALL")),
+            };
+            let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, role.as_deref().unwrap_or("ALL"), &name);
+            entry.create = set_all(&alter, &row.col::<Vec<String>>("settings")?)?;
+            let address = Address::new(SETTINGS, oid);
+            Ok(Draft { needs: vec![Address::new(class::PG_AUTHID, oid)], ..Draft::new(address, entry) })
+        })
+        .collect()
 }
 
 /// Oid of `pg_db_role_setting`; its rows are nobody's dependency.

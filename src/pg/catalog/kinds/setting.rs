@@ -1,6 +1,6 @@
 //! What the three kinds of stored settings (`pg_db_role_setting`) have alike: the text of `SET … TO …`.
 
-use crate::base::sql::{ident, literal};
+use crate::base::sql::{Sql, ident, literal};
 use crate::base::{Error, Result};
 
 /// Settings whose value is a list of identifiers, which the server stores quoted; given back as one string, `"$user", public` would be one
@@ -14,9 +14,15 @@ const QUOTED_LISTS: &[&str] = &[
     "unix_socket_directories",
 ];
 
+/// `alter SET "name" TO value` for each element of `setconfig`, in their order.
+pub(super) fn set_all(alter: &Sql, settings: &[String]) -> Result<Vec<Sql>> {
+    settings.iter().map(|s| Ok(alter.clone().text(format!(" {}", set_clause(s)?)))).collect()
+}
+
 /// `SET "name" TO value` for an element `name=value` of `setconfig`.
-pub(super) fn set_clause(setting: &str) -> Result<String> {
-    let (name, value) = split(setting)?;
+fn set_clause(setting: &str) -> Result<String> {
+    let parts = setting.split_once('=');
+    let (name, value) = parts.ok_or_else(|| Error::internal("an element of pg_db_role_setting.setconfig has no equals sign"))?;
     let value = if QUOTED_LISTS.contains(&name.to_ascii_lowercase().as_str()) {
         let items: Vec<String> = list_items(value).iter().map(|item| literal(item)).collect();
         if items.is_empty() { "''".to_owned() } else { items.join(", ") }
@@ -24,15 +30,6 @@ pub(super) fn set_clause(setting: &str) -> Result<String> {
         literal(value)
     };
     Ok(format!("SET {} TO {value}", ident(name)))
-}
-
-/// Name of an element `name=value`.
-pub(super) fn setting_name(setting: &str) -> Result<&str> {
-    split(setting).map(|(name, _)| name)
-}
-
-fn split(setting: &str) -> Result<(&str, &str)> {
-    setting.split_once('=').ok_or_else(|| Error::internal("an element of pg_db_role_setting.setconfig has no equals sign"))
 }
 
 /// The elements of a list of identifiers: comma-separated, quoted where needed, quotes doubled inside.

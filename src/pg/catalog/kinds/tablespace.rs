@@ -1,4 +1,5 @@
-//! Tablespaces with location, options, owner and privileges, as `pg_dumpall` writes them. The directory itself must exist on the target.
+//! Tablespaces with location, options, owner and privileges, as `pg_dumpall` writes them. The directory itself must exist on the target; a
+//! tablespace inside the data directory has no location.
 
 use tokio_postgres::Row;
 
@@ -29,7 +30,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     let name: String = row.col("name")?;
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, &name, &ident(&name));
-    let location: String = row.col("location")?;
+    let location = Some(row.text("location")?).filter(|l| l.starts_with('/')).unwrap_or_default();
     entry.create.push(Sql::from(format!("CREATE TABLESPACE {} LOCATION {}", ident(&name), literal(&location))));
     let options: Vec<String> = row.col("options")?;
     if !options.is_empty() {
