@@ -36,3 +36,13 @@ pub const SMALL_TABLE_BYTES: u64 = 4 << 20;
 pub const RANGE_BLOCKS: u64 = 16384;
 /// Jobs when a policy names none: processors, at most this many.
 pub const DEFAULT_JOBS_MAX: usize = 4;
+/// Age at which a temporary of a folder store is taken for the remains of a killed process and removed: no write lasts this long.
+pub const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Wait for a connection to a store.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait for a store's answer to a request without a body.
+pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest upload that is not given up: adds to the answer timeout by the size of the body.
+pub const STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
+/// A transfer that moves nothing for this long is given up and tried again.
+pub const STORE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
