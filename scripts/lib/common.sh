@@ -15,6 +15,16 @@ has() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" = 0 ]; }
 in_ci() { [ "${CI:-}" = true ]; }
 
+# Shows what a command says only if it fails.
+quietly() {
+  local output status=0
+  output=$(mktemp)
+  "$@" >"$output" 2>&1 || status=$?
+  [ $status = 0 ] || cat "$output" >&2
+  rm -f "$output"
+  return $status
+}
+
 # Runs a command as root; fails, rather than asks, where nobody could answer.
 as_root() {
   if is_root; then

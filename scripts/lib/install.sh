@@ -21,13 +21,15 @@ APT_REFRESHED=
 install_packages() {
   local hint="install them with: apt-get install $*"
   has apt-get || die "these Debian packages are missing and this system has no apt-get: $*"
-  if [ -z "$APT_REFRESHED" ]; then
-    as_root apt-get -qq update >&2 || die "the package lists could not be refreshed as root; $hint"
-    APT_REFRESHED=yes
-  fi
+  refresh_package_lists || die "the package lists could not be refreshed as root; $hint"
   say "installing $*"
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >&2 ||
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -y --no-install-recommends install "$@" ||
     die "apt-get could not install $*; $hint"
+}
+
+refresh_package_lists() {
+  [ -z "$APT_REFRESHED" ] || return 0
+  quietly as_root apt-get update && APT_REFRESHED=yes
 }
 
 install_basics() {
@@ -35,6 +37,8 @@ install_basics() {
   has cc || missing+=(gcc libc6-dev)
   has git || missing+=(git)
   has flock || missing+=(util-linux)
+  # The wheels of PostgreSQL bring no time zones.
+  [ -d /usr/share/zoneinfo/Europe ] || missing+=(tzdata)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   has cargo || die "cargo was not found: install the Rust toolchain with rustup, or put ~/.cargo/bin in PATH"
@@ -96,7 +100,7 @@ DEBIAN_POSTGRES_15=/usr/lib/postgresql/15/bin
 # PostgreSQL 15 is Debian's own where there is one: it alone of the three is built with ICU and LLVM as production is.
 install_postgres_15() {
   [ -x $DEBIAN_POSTGRES_15/postgres ] && return
-  if has apt-cache && as_root apt-get -qq update >&2 && APT_REFRESHED=yes && apt-cache show postgresql-15 >/dev/null 2>&1; then
+  if has apt-cache && refresh_package_lists && apt-cache show postgresql-15 >/dev/null 2>&1; then
     install_debian_postgres_15
   else
     install_npm 15

@@ -4,7 +4,7 @@
 -- a superuser. `SET pgkeep.sample_rows = '2000000'` before it chooses how many transactions are made (20000 if unset).
 -- The same number of rows gives the same rows on every server: values derive from row numbers, never from random().
 --
--- finance.add_month('2026-01-01', 5000) appends a partition with rows, as a month of business would.
+-- `SELECT finance.add_month('2026-01-01', 5000)` appends a partition with rows, as a month of business would.
 
 SET client_min_messages = warning;
 SET timezone = 'UTC';
@@ -170,17 +170,9 @@ CREATE TABLE finance.transactions (
     details jsonb,
     bank_message json,
     receipt bytea,
-    PRIMARY KEY (id, booked_on),
-    CONSTRAINT transactions_account_id_fkey FOREIGN KEY (account_id) REFERENCES finance.accounts (id),
-    CONSTRAINT transactions_category_id_fkey FOREIGN KEY (category_id) REFERENCES finance.categories (id) ON DELETE SET NULL
+    PRIMARY KEY (id, booked_on)
 ) PARTITION BY RANGE (booked_on);
 COMMENT ON TABLE finance.transactions IS 'One partition for each month';
-
-CREATE INDEX transactions_account_time ON finance.transactions (account_id, booked_at DESC NULLS LAST) INCLUDE (amount);
-CREATE INDEX transactions_details ON finance.transactions USING gin (details jsonb_path_ops) WITH (fastupdate = off);
-CREATE INDEX transactions_booked_at ON finance.transactions USING brin (booked_at) WITH (pages_per_range = 32);
-CREATE INDEX transactions_open ON finance.transactions (booked_on) WHERE status IN ('draft', 'pending');
-COMMENT ON INDEX finance.transactions_open IS 'What the nightly job settles';
 
 DO $$
 DECLARE
@@ -399,7 +391,7 @@ CROSS JOIN LATERAL (SELECT first_day + ((i - first_id) * days / how_many)::integ
 CROSS JOIN (SELECT count(*) AS total FROM finance.accounts) AS accounts
 $$;
 
-CREATE PROCEDURE finance.add_month(month date, how_many bigint)
+CREATE FUNCTION finance.add_month(month date, how_many bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     next_month date := (month + interval '1 month')::date;
@@ -410,7 +402,7 @@ BEGIN
     CALL finance.generate_transactions(first_id, how_many, month, next_month - month);
 END
 $$;
-COMMENT ON PROCEDURE finance.add_month(date, bigint) IS 'Appends a partition with rows';
+COMMENT ON FUNCTION finance.add_month(date, bigint) IS 'Appends a partition with rows';
 
 -- 2024 and 2025, and a few rows outside of all months.
 DO $$
@@ -507,6 +499,13 @@ SET CONSTRAINTS ALL IMMEDIATE;
 
 -- Constraints, statistics and options that come once there are rows ----------------------------------------------------
 
+ALTER TABLE finance.transactions ADD FOREIGN KEY (account_id) REFERENCES finance.accounts (id);
+ALTER TABLE finance.transactions ADD FOREIGN KEY (category_id) REFERENCES finance.categories (id) ON DELETE SET NULL;
+CREATE INDEX transactions_account_time ON finance.transactions (account_id, booked_at DESC NULLS LAST) INCLUDE (amount);
+CREATE INDEX transactions_details ON finance.transactions USING gin (details jsonb_path_ops) WITH (fastupdate = off);
+CREATE INDEX transactions_booked_at ON finance.transactions USING brin (booked_at) WITH (pages_per_range = 32);
+CREATE INDEX transactions_open ON finance.transactions (booked_on) WHERE status IN ('draft', 'pending');
+COMMENT ON INDEX finance.transactions_open IS 'What the nightly job settles';
 ALTER TABLE finance.invoices ADD CONSTRAINT invoices_title_set CHECK (title <> 'untitled') NOT VALID;
 ALTER TABLE audit.notes ADD CONSTRAINT notes_known_document FOREIGN KEY (id) REFERENCES finance.documents (id) NOT VALID;
 CREATE UNIQUE INDEX accounts_email ON finance.accounts (lower(owner_email::text) text_pattern_ops) WHERE closed_on IS NULL;
