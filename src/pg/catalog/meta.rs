@@ -3,13 +3,13 @@
 //! A kind's query selects [`columns`], its rendering calls [`apply_meta`]; the columns are `owner, comment, acl, init_acl, labels`.
 
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
 
 use super::acl::{AclObject, privileges};
 use super::entry::Entry;
 use super::kind::class;
+use super::row::RowExt;
+use crate::base::Result;
 use crate::base::sql::{Sql, ident, literal};
-use crate::base::{Error, Result};
 
 /// Where the five columns come from. Expressions refer to the query's own tables.
 #[derive(Debug, Clone, Copy)]
@@ -80,26 +80,27 @@ pub fn user_object(oid: &str) -> String {
     format!("{oid} >= 16384")
 }
 
-/// Reads a column of a catalog query; a missing column or another type is a bug of the kind.
-pub fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T> {
-    row.try_get(column).map_err(|e| Error::internal(format!("read column {column} of a catalog query")).source(e))
-}
-
-/// Reads a column of PostgreSQL's one-byte type `"char"`.
-pub fn get_char(row: &Row, column: &str) -> Result<char> {
-    get::<i8>(row, column).map(|c| char::from(c as u8))
+/// Storage parameters `name=value` as a list for `SET (…)` and `WITH (…)`. Values are quoted, names are words of PostgreSQL or, qualified,
+/// of an extension.
+pub fn options_list(options: &[String]) -> String {
+    let one = |option: &String| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let name: Vec<String> = name.split('.').map(ident).collect();
+        format!("{}={}", name.join("."), literal(value))
+    };
+    options.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Fills owner, comment, privileges and labels of an entry from the columns of [`columns`]. `noun` is the object in ALTER … OWNER TO,
 /// COMMENT ON and SECURITY LABEL ON (`TABLE "s"."t"`), `acl` the object in GRANT, `None` where the kind has no privileges.
 pub fn apply_meta(entry: &mut Entry, row: &Row, noun: impl Into<Sql>, acl: Option<&AclObject>) -> Result<()> {
     let noun = noun.into();
-    let owner: Option<String> = get(row, "owner")?;
-    add_comment(entry, &noun, get(row, "comment")?);
-    add_labels(entry, &noun, &get::<Vec<String>>(row, "labels")?);
+    let owner: Option<String> = row.col("owner")?;
+    add_comment(entry, &noun, row.col("comment")?);
+    add_labels(entry, &noun, &row.col::<Vec<String>>("labels")?);
     let Some(owner) = owner else { return Ok(()) };
     if let Some(object) = acl {
-        let (current, initial): (Option<Vec<String>>, Option<Vec<String>>) = (get(row, "acl")?, get(row, "init_acl")?);
+        let (current, initial): (Option<Vec<String>>, Option<Vec<String>>) = (row.col("acl")?, row.col("init_acl")?);
         entry.privileges.extend(privileges(object, &owner, current.as_deref(), initial.as_deref())?);
     }
     add_owner(entry, &noun, &owner);
