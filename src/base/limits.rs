@@ -46,3 +46,13 @@ pub const READ_CACHE_BYTES: usize = 32 << 20;
 pub const SWEEP_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Contents read at once by a prune or verification: each may be some 16 MiB.
 pub const CONTENTS_CONCURRENCY: usize = 4;
+/// Age at which a temporary of a folder store is taken for the remains of a killed process and removed: no write lasts this long.
+pub const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Wait for a connection to a store.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait for a store's answer to a request without a body.
+pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest upload that is not given up: adds to the answer timeout by the size of the body.
+pub const STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
+/// A transfer that moves nothing for this long is given up and tried again.
+pub const STORE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
