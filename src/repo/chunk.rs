@@ -98,10 +98,12 @@ mod tests {
 
     fn row() -> impl Strategy<Value = Vec<u8>> {
         let len = prop_oneof![20 => 0..60usize, 1 => 500..1500usize, 1 => 2000..5000usize];
-        len.prop_flat_map(|len| prop::collection::vec(any::<u8>().prop_map(|b| if b == b'\n' { b'n' } else { b }), len)).prop_map(|mut r| {
-            r.push(b'\n');
-            r
-        })
+        len.prop_flat_map(|len| prop::collection::vec(any::<u8>().prop_map(|b| if b == b'\n' { b'n' } else { b }), len)).prop_map(
+            |mut r| {
+                r.push(b'\n');
+                r
+            },
+        )
     }
 
     proptest! {

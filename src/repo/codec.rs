@@ -38,7 +38,8 @@ pub fn pack(plain: &[u8]) -> Result<Packed> {
 /// object that claims another is refused before anything is allocated for it.
 pub fn unpack(id: &PartId, stored: &[u8], size: Option<u64>) -> Result<Bytes> {
     let damaged = |what: &str| Error::integrity(format!("part {id} is damaged: {what}"));
-    let claimed = get_frame_content_size(stored).ok().flatten().ok_or_else(|| damaged("it is not a zstd frame with a content size"))?;
+    let claimed =
+        get_frame_content_size(stored).ok().flatten().ok_or_else(|| damaged("it is not a zstd frame with a content size"))?;
     if let Some(size) = size.filter(|size| *size != claimed) {
         return Err(damaged(&format!("it holds {claimed} bytes instead of {size}")));
     }

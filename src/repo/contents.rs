@@ -30,7 +30,8 @@ pub struct Document {
 impl Document {
     /// `value` under `tag`, which must not be one of the vault's own.
     pub fn new<T: Serialize>(tag: &str, value: &T) -> Result<Self> {
-        let json = serde_json::value::to_raw_value(value).map_err(|e| Error::internal(format!("serialise a '{tag}' of the contents")).source(e))?;
+        let json = serde_json::value::to_raw_value(value)
+            .map_err(|e| Error::internal(format!("serialise a '{tag}' of the contents")).source(e))?;
         let document = Self { tag: tag.to_owned(), json };
         document.check()?;
         Ok(document)
@@ -38,7 +39,8 @@ impl Document {
 
     /// The value.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.json.get()).map_err(|e| Error::integrity(format!("a '{}' of the contents is not what it should be", self.tag)).source(e))
+        serde_json::from_str(self.json.get())
+            .map_err(|e| Error::integrity(format!("a '{}' of the contents is not what it should be", self.tag)).source(e))
     }
 
     fn check(&self) -> Result<()> {
@@ -237,13 +239,19 @@ impl<'a> Lines<'a> {
 
 fn parts_are_unique(c: &Contents) -> Result<()> {
     let mut seen = HashSet::with_capacity(c.parts.len());
-    c.parts.iter().try_for_each(|p| if seen.insert(p.id) { Ok(()) } else { Err(damaged(format!("part {} is listed twice", p.id))) })
+    c.parts
+        .iter()
+        .try_for_each(|p| if seen.insert(p.id) { Ok(()) } else { Err(damaged(format!("part {} is listed twice", p.id))) })
 }
 
 fn streams_are_unique_and_sorted(c: &Contents) -> Result<()> {
-    c.streams
-        .windows(2)
-        .try_for_each(|w| if w[0].name < w[1].name { Ok(()) } else { Err(damaged(format!("stream '{}' is out of order or listed twice", w[1].name))) })
+    c.streams.windows(2).try_for_each(|w| {
+        if w[0].name < w[1].name {
+            Ok(())
+        } else {
+            Err(damaged(format!("stream '{}' is out of order or listed twice", w[1].name)))
+        }
+    })
 }
 
 fn extents_lie_within_their_parts(c: &Contents) -> Result<()> {
@@ -280,7 +288,11 @@ fn parts_are_used_in_order(c: &Contents) -> Result<()> {
         }
         used = used.max(e.part + 1);
     }
-    if used == c.parts.len() as u64 { Ok(()) } else { Err(damaged(format!("{} parts are listed and {used} are used", c.parts.len()))) }
+    if used == c.parts.len() as u64 {
+        Ok(())
+    } else {
+        Err(damaged(format!("{} parts are listed and {used} are used", c.parts.len())))
+    }
 }
 
 #[cfg(test)]

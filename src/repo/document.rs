@@ -18,7 +18,8 @@ pub fn to_bytes<T: Serialize>(value: &T) -> Result<Bytes> {
 
 /// Parses the document stored under `key`.
 pub fn parse<T: DeserializeOwned>(key: &Key, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|e| Error::integrity(format!("'{key}' is damaged: it is not the document it should be")).source(e))
+    serde_json::from_slice(bytes)
+        .map_err(|e| Error::integrity(format!("'{key}' is damaged: it is not the document it should be")).source(e))
 }
 
 /// Reads a document; `Ok(None)` when it is not there.

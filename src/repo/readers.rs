@@ -1,10 +1,10 @@
 //! Marks of restores and drills, so that no prune deletes what they read.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::document;
@@ -41,14 +41,20 @@ pub async fn all(vault: &Vault) -> Result<Vec<ReaderMark>> {
 pub struct Reading {
     vault: Vault,
     mark: ReaderMark,
-    _renewal: Option<DropGuard>,
+    renewal: Option<(DropGuard, JoinHandle<()>)>,
 }
 
 impl Reading {
     /// Marks `backup` as being read by run `id`, then makes sure that it is still listed: from here on no prune deletes it.
     pub async fn begin(vault: &Vault, id: &RunId, backup: &BackupId, purpose: &str, owner: Owner) -> Result<Self> {
-        let mark = ReaderMark { id: id.clone(), backup: backup.clone(), purpose: purpose.to_owned(), owner, expires_at: add(vault.clock.now(), READER_TTL) };
-        let reading = Self { vault: vault.clone(), mark, _renewal: None };
+        let mark = ReaderMark {
+            id: id.clone(),
+            backup: backup.clone(),
+            purpose: purpose.to_owned(),
+            owner,
+            expires_at: add(vault.clock.now(), READER_TTL),
+        };
+        let reading = Self { vault: vault.clone(), mark, renewal: None };
         reading.renew().await?;
         match reading.still_listed().await {
             Ok(()) => Ok(reading),
@@ -75,7 +81,7 @@ impl Reading {
     pub fn keep(mut self) -> Self {
         let token = CancellationToken::new();
         let (vault, mark, stop) = (self.vault.clone(), self.mark.clone(), token.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let clock = Arc::clone(&vault.clock);
             loop {
                 tokio::select! {
@@ -88,7 +94,7 @@ impl Reading {
                 }
             }
         });
-        self._renewal = Some(token.drop_guard());
+        self.renewal = Some((token.drop_guard(), task));
         self
     }
 
@@ -99,7 +105,11 @@ impl Reading {
 
     /// Removes the mark.
     pub async fn finish(mut self) -> Result<()> {
-        self._renewal = None;
+        if let Some((guard, task)) = self.renewal.take() {
+            drop(guard);
+            // A renewal on its way would put the mark back after the delete.
+            let _ = task.await;
+        }
         let key = self.vault.layout.reader(&self.mark.id);
         self.vault.store.delete(&key).await.map_err(Error::from).context(|| format!("delete '{key}'"))
     }
@@ -108,9 +118,4 @@ impl Reading {
 async fn write(vault: &Vault, mark: &ReaderMark) -> Result<()> {
     let mark = ReaderMark { expires_at: add(vault.clock.now(), READER_TTL), ..mark.clone() };
     document::overwrite(vault.store.as_ref(), &vault.layout.reader(&mark.id), &mark).await
-}
-
-/// How long a mark protects without renewal.
-pub const fn protection() -> Duration {
-    READER_TTL
 }

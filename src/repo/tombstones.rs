@@ -56,7 +56,8 @@ impl Tombstones {
     /// Reads all of them.
     pub async fn read(vault: &Vault) -> Result<Self> {
         let keys = document::keys(vault.store.as_ref(), &vault.layout.tombstones()).await?;
-        let (parts, backups): (Vec<_>, Vec<_>) = keys.into_iter().filter(|k| k.name().ends_with(".json")).partition(|k| k.name().starts_with("parts-"));
+        let (parts, backups): (Vec<_>, Vec<_>) =
+            keys.into_iter().filter(|k| k.name().strip_suffix(".json").is_some()).partition(|k| k.name().starts_with("parts-"));
         Ok(Self {
             backups: document::read_all(vault.store.as_ref(), backups).await?.into_iter().map(|(_, t)| t).collect(),
             parts: document::read_all(vault.store.as_ref(), parts).await?.into_iter().map(|(_, t)| t).collect(),

@@ -150,7 +150,10 @@ async fn read_info(store: &SharedStore, layout: &Layout) -> Result<Option<VaultI
     check_format(probe.format, &format!("'{key}'"))?;
     let info: VaultInfo = serde_json::from_value(json).map_err(damaged)?;
     if !info.recipients.is_empty() {
-        return Err(Error::unsupported(format!("the vault '{}' is encrypted; this pgkeep cannot open encrypted vaults", info.policy)));
+        return Err(Error::unsupported(format!(
+            "the vault '{}' is encrypted; this pgkeep cannot open encrypted vaults",
+            info.policy
+        )));
     }
     Ok(Some(info))
 }
