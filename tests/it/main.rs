@@ -1,4 +1,7 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+mod catalog_cluster;
+mod catalog_objects;
+mod catalog_privileges;
 mod catalog_relations;
 mod support;

@@ -11,6 +11,7 @@ pub mod extract;
 mod inventory;
 pub mod kind;
 pub mod kinds;
+pub mod meta;
 mod order;
 pub(crate) mod row;
 mod unmodeled;

@@ -58,8 +58,19 @@ impl Server {
 
     /// `pg_dump` 18 of a database as text, without what differs from run to run.
     pub(crate) fn pg_dump(&self, database: &str, options: &[&str]) -> String {
+        let mut arguments = options.to_vec();
+        arguments.extend(["-d", database]);
+        self.client_program("pg_dump", &arguments)
+    }
+
+    /// `pg_dumpall --globals-only` 18 as text, without what differs from run to run.
+    pub(crate) fn pg_dumpall_globals(&self) -> String {
+        self.client_program("pg_dumpall", &["--globals-only"])
+    }
+
+    fn client_program(&self, program: &str, arguments: &[&str]) -> String {
         let bin = std::env::var("PGKEEP_TEST_CLIENT_BIN").expect("PGKEEP_TEST_CLIENT_BIN is not set: run scripts/services start");
-        let mut command = Command::new(format!("{bin}/pg_dump"));
+        let mut command = Command::new(format!("{bin}/{program}"));
         match self.config.get_hosts().first() {
             Some(Host::Tcp(host)) => command.arg("-h").arg(host),
             Some(Host::Unix(path)) => command.arg("-h").arg(path),
@@ -70,9 +81,9 @@ impl Server {
         if let Some(password) = self.config.get_password() {
             command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
         }
-        let output = command.args(options).arg(database).output().expect("run pg_dump");
-        assert!(output.status.success(), "pg_dump {database}: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8(output.stdout).expect("pg_dump writes UTF-8");
+        let output = command.args(arguments).output().unwrap_or_else(|e| panic!("run {program}: {e}"));
+        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().filter(|l| !l.starts_with("\\restrict ") && !l.starts_with("\\unrestrict ")).collect::<Vec<_>>().join("\n")
     }
 }
