@@ -3,13 +3,15 @@
 pub mod catalog;
 pub mod compare;
 pub mod connect;
+mod conninfo;
 pub mod copy;
-pub mod error;
+pub(crate) mod error;
 pub mod export;
 pub mod facts;
 pub mod large_objects;
+mod passfile;
 pub mod restore;
 pub mod scratch;
-pub mod session;
+pub(crate) mod session;
 mod tls;
 pub mod version;
