@@ -275,15 +275,16 @@ async fn racing_creates(handles: &[SharedStore]) -> Result<()> {
     Ok(())
 }
 
+/// Each racer adds lines of its own to one object; in the end every line is there, once.
 async fn racing_replaces(handles: &[SharedStore]) -> Result<()> {
     const EACH: usize = 3;
-    let key = key("race/counter")?;
-    handles[0].put(&key, unique(0), PutMode::Create).await?;
-    let answers = race(handles, |store, _| {
+    let key = key("race/lines")?;
+    handles[0].put(&key, unique("first"), PutMode::Create).await?;
+    let answers = race(handles, |store, racer| {
         let key = key.clone();
         async move {
-            for _ in 0..EACH {
-                increment(&store, &key).await?;
+            for i in 0..EACH {
+                add_line(&store, &key, &format!("{racer}/{i}")).await?;
             }
             StoreResult::Ok(())
         }
@@ -291,26 +292,30 @@ async fn racing_replaces(handles: &[SharedStore]) -> Result<()> {
     for answer in answers.await? {
         answer?;
     }
-    let count = counted(&handles[0].get(&key).await?)?;
-    ensure!(count == RACERS * EACH, "{} increments counted to {count}", RACERS * EACH);
+    let body = handles[0].get(&key).await?;
+    let mut lines: Vec<&str> =
+        std::str::from_utf8(&body).map_err(|e| Error::internal("the lines are damaged").source(e))?.lines().skip(1).collect();
+    lines.sort_unstable();
+    let mut expected: Vec<String> = (0..RACERS).flat_map(|racer| (0..EACH).map(move |i| format!("{racer}/{i}"))).collect();
+    expected.sort_unstable();
+    ensure!(lines == expected, "replacing lost or doubled a write: {lines:?}");
     Ok(handles[0].delete(&key).await?)
 }
 
-async fn increment(store: &SharedStore, key: &Key) -> StoreResult<()> {
+/// Adds the line unless it is there: after an answer was lost, an earlier try may have written it and others may have written since.
+async fn add_line(store: &SharedStore, key: &Key, line: &str) -> StoreResult<()> {
     loop {
         let (body, etag) = store.get_versioned(key).await?;
-        match store.put(key, unique(counted(&body)? + 1), PutMode::Replace(etag)).await {
+        let text = String::from_utf8_lossy(&body);
+        if text.lines().any(|present| present == line) {
+            return Ok(());
+        }
+        match store.put(key, Bytes::from(format!("{text}\n{line}")), PutMode::Replace(etag)).await {
             Ok(_) => return Ok(()),
             Err(StoreError::Precondition(_)) => {}
             Err(e) => return Err(e),
         }
     }
-}
-
-fn counted(body: &[u8]) -> Result<usize> {
-    let text = String::from_utf8_lossy(body);
-    let number = text.split(' ').next().and_then(|n| n.parse().ok());
-    number.ok_or_else(|| Error::internal(format!("the counter holds '{text}'")))
 }
 
 /// Writing into a folder while others empty it: where folders are real, they come and go under the writers.

@@ -17,7 +17,8 @@ use crate::base::retry::{Backoff, retry};
 /// When a conditional write fails its condition after an earlier try of the same call ended without a certain answer, the
 /// object is read back: if it holds the very bytes of this call, the earlier try wrote them and the call succeeded. Callers that
 /// race must therefore write bytes that no other writer writes (our documents carry a unique write id); where the bytes are named by their content,
-/// it does not matter who wrote them.
+/// it does not matter who wrote them. If it holds other bytes, the condition's error stands: somebody else wrote the object last, and whether
+/// this call's bytes stood there in between is not known.
 #[derive(Debug)]
 pub struct RetryingStore {
     inner: SharedStore,

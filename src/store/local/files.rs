@@ -88,7 +88,11 @@ impl Files {
     pub(super) fn write(&self, key: &Key, body: &[u8], mode: &PutMode) -> StoreResult<ETag> {
         let path = self.path(key)?;
         for _ in 0..FOLDER_TRIES {
-            match self.try_write(&path, body, mode) {
+            let written = self.try_write(&path, body, mode);
+            if !matches!(written, Ok(Written::Done)) {
+                self.remove_empty_folders(&path);
+            }
+            match written {
                 Ok(Written::Done) => return Ok(etag(&sha256(body))),
                 Ok(Written::Changed) => return Err(StoreError::Precondition(key.clone())),
                 Ok(Written::Exists) if path.is_dir() => {
@@ -125,7 +129,8 @@ impl Files {
                 Err(e) => Err(e),
             })?,
         };
-        if matches!(written, Written::Done) {
+        // Also where the key is taken: the caller will rely on an object whose writer may have been killed before this step.
+        if !matches!(written, Written::Changed) {
             self.sync_folders(path, root_is_new)?;
         }
         Ok(written)
@@ -138,11 +143,7 @@ impl Files {
             Err(e) if !is_absent(&e) && !path.is_dir() => return Err(explain("delete", &path, e).into()),
             _ => {}
         }
-        for folder in path.ancestors().skip(1).take_while(|folder| *folder != self.root) {
-            if fs::remove_dir(folder).is_err() {
-                break;
-            }
-        }
+        self.remove_empty_folders(&path);
         self.sync_folders(&path, false).map_err(|e| explain("delete", &path, e).into())
     }
 
@@ -161,6 +162,17 @@ impl Files {
         result
     }
 
+    /// Removes the folders between `path` and the root that hold nothing.
+    fn remove_empty_folders(&self, path: &Path) {
+        for folder in path.ancestors().skip(1).take_while(|folder| *folder != self.root) {
+            match fs::remove_dir(folder) {
+                Ok(()) => {}
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(_) => break,
+            }
+        }
+    }
+
     /// Makes the names on the way from the root to `path` durable; above the root only where the root itself is new.
     fn sync_folders(&self, path: &Path, root_is_new: bool) -> io::Result<()> {
         for folder in path.ancestors().skip(1) {
@@ -168,14 +180,21 @@ impl Files {
             if above_root && !root_is_new {
                 break;
             }
-            match File::open(folder).and_then(|folder| folder.sync_all()) {
-                // Some network file systems know no sync of folders; a delete elsewhere may have removed an empty one.
-                Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::NotFound) => {}
+            match sync_folder(folder) {
                 Err(e) if above_root && e.kind() == ErrorKind::PermissionDenied => {}
                 other => other?,
             }
         }
         Ok(())
+    }
+}
+
+/// Makes the names in `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some network file systems know no sync of folders; a delete elsewhere may have removed an empty one.
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported | ErrorKind::NotFound) => Ok(()),
+        other => other,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::files::{Files, RESERVED, TEMPORARY, explain};
+use super::files::{Files, RESERVED, TEMPORARY, explain, sync_folder};
 use crate::base::clock::elapsed;
 use crate::base::limits::TEMPORARY_MAX_AGE;
 use crate::store::{Key, ObjectMeta, StoreResult};
@@ -109,6 +109,8 @@ fn try_read_folder(path: &Path, prefix: &str, now: Timestamp) -> io::Result<Vec<
             Err(e) => return Err(e),
         }
     }
+    // Whoever lists relies on what is listed, also when its writer was killed before it could sync the folder.
+    sync_folder(path)?;
     Ok(entries)
 }
 

@@ -229,8 +229,6 @@ impl Place {
                 "the KMS key does not let us {verb} '{key}' in {self}"
             ))
             .hint("the credentials need kms:GenerateDataKey to write and kms:Decrypt to read, and the key must be enabled"),
-            (_, "AccessDenied") | (403, _) => Error::denied(format!("not permitted to {verb} '{key}' in {self}"))
-                .hint(format!("the credentials or the bucket's policy must allow {}", r.action.permission())),
             (_, "InvalidObjectState") => Error::denied(format!("'{key}' in {self} is archived and cannot be read at once")).hint(
                 "restore it first (`aws s3api restore-object`) and take the store's objects out of archiving lifecycle rules",
             ),
@@ -241,6 +239,8 @@ impl Place {
                 .hint("free or add space there; what was stored before is untouched"),
             (501, _) | (_, "NotImplemented") => Error::unsupported(format!("{self} cannot {verb} '{key}' as pgkeep needs it"))
                 .hint("the server must support conditional writes (If-None-Match and If-Match) and SHA-256 checksums"),
+            (_, "AccessDenied") | (403, _) => Error::denied(format!("not permitted to {verb} '{key}' in {self}"))
+                .hint(format!("the credentials or the bucket's policy must allow {}", r.action.permission())),
             _ => Error::denied(format!("{self} refused to {verb} '{key}'")),
         };
         error.source(r.words())
