@@ -258,7 +258,7 @@ where
 }
 
 async fn racing_creates(handles: &[SharedStore]) -> Result<()> {
-    for round in 0..5 {
+    for round in 0..3 {
         let key = key(&format!("race/{round}/create"))?;
         let answers = race(handles, |store, i| {
             let (key, body) = (key.clone(), unique(i));
@@ -321,7 +321,7 @@ async fn add_line(store: &SharedStore, key: &Key, line: &str) -> StoreResult<()>
 /// Writing into a folder while others empty it: where folders are real, they come and go under the writers.
 async fn racing_folders(handles: &[SharedStore]) -> Result<()> {
     let answers = race(handles, |store, i| async move {
-        for _ in 0..10 {
+        for _ in 0..4 {
             let key = key(&format!("race/folder/deep/{i}"))?;
             let body = unique(i);
             store.put(&key, body.clone(), PutMode::Create).await?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption, StorageClass};
 use base64::Engine as _;
@@ -23,7 +22,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use super::{ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreOptions, StoreResult, check_prefix, sha256};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::limits::{STORE_ANSWER_TIMEOUT, STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND};
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use errors::{Action, Place};
 
 /// Bodies from this size on are hashed outside the threads that drive requests.
@@ -51,7 +50,10 @@ impl S3Store {
         &self.place.bucket
     }
 
-    async fn receive(&self, key: &Key, output: GetObjectOutput) -> StoreResult<(Bytes, ETag)> {
+    async fn fetch(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
+        let request = self.client.get_object().bucket(self.bucket()).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
+        let limited = request.customize().config_override(answer_within(STORE_ANSWER_TIMEOUT));
+        let output = limited.send().await.map_err(|e| self.place.explain(Action::Get, key.as_str(), e))?;
         let etag = self.etag(key, output.e_tag)?;
         let expected = output.content_length;
         let body = output.body.collect().await.map_err(|e| self.place.transfer_failed(key, e))?.into_bytes();
@@ -110,10 +112,11 @@ async fn digest(body: &Bytes) -> Result<[u8; 32]> {
 #[async_trait]
 impl Store for S3Store {
     async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
-        let request = self.client.get_object().bucket(self.bucket()).key(key.as_str()).checksum_mode(ChecksumMode::Enabled);
-        let limited = request.customize().config_override(answer_within(STORE_ANSWER_TIMEOUT));
-        let output = limited.send().await.map_err(|e| self.place.explain(Action::Get, key.as_str(), e))?;
-        self.receive(key, output).await
+        match self.fetch(key).await {
+            // Damaged on its way, or in the store? Only the latter repeats itself.
+            Err(StoreError::Other(e)) if e.kind() == Kind::Integrity => self.fetch(key).await,
+            answer => answer,
+        }
     }
 
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {

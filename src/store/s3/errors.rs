@@ -117,11 +117,15 @@ impl Place {
         self.refused(&refusal)
     }
 
-    /// The body of an object did not arrive as it is stored.
+    /// The body of an object did not arrive as it is stored: broken off, or (kind integrity) against its checksum.
     pub(super) fn transfer_failed(&self, key: &Key, e: ByteStreamError) -> StoreError {
         let damaged = chain(&e).any(|cause| cause.to_string().starts_with("body checksum mismatch"));
-        let what = if damaged { "arrived with bytes that its checksum does not fit" } else { "broke off on its way" };
-        Error::unavailable(format!("object '{key}' of {self} {what}")).source(e).into()
+        let error = if damaged {
+            Error::integrity(format!("object '{key}' of {self} arrives with bytes that its checksum does not fit"))
+        } else {
+            Error::unavailable(format!("object '{key}' of {self} broke off on its way"))
+        };
+        error.source(e).into()
     }
 
     fn silent(&self, what: &str, e: impl StdError + Send + Sync + 'static) -> Error {

@@ -93,7 +93,7 @@ pub(super) fn is_whole(body: &[u8]) -> bool {
 async fn write_until_killed(store: &SharedStore) {
     println!("{ANSWER}ready");
     for i in 0.. {
-        let size = 1000 * (1 + i * 37 % 400);
+        let size = if i % 4 == 0 { 4 << 20 } else { 1000 * (1 + i * 37 % 400) };
         let (create, overwrite) = (key(&format!("created/{}/{}", i % 7, random_hex(8))), key(&format!("overwritten/{}", i % 3)));
         store.put(&create, whole(size), PutMode::Create).await.expect("create");
         store.put(&overwrite, whole(size), PutMode::Overwrite).await.expect("overwrite");

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use pgkeep::base::clock::{Clock as _, SystemClock};
+use pgkeep::base::clock::{Stopwatch, SystemClock};
 use pgkeep::base::ids::random_fraction;
 use pgkeep::base::{Error, Kind};
 use pgkeep::store::local::LocalStore;
-use pgkeep::store::{PutMode, SharedStore};
+use pgkeep::store::{PutMode, SharedStore, StoreError};
 
 use super::children::{ANSWER, RACE_INCREMENTS, RACE_KEYS, answers, child, is_whole};
 use super::{conforms, key};
@@ -57,8 +57,16 @@ async fn whatever_a_killed_process_leaves_is_whole() {
         let mut writer = child("write until killed", dir.path().to_str().expect("path")).spawn().expect("start a child");
         let mut lines = BufReader::new(writer.stdout.take().expect("stdout")).lines();
         assert!(lines.any(|line| line.expect("line").contains(ANSWER)), "the child did not begin to write");
-        let delay = Duration::from_micros((random_fraction() * 60_000.0) as u64);
-        SystemClock.sleep(delay).await;
+        let delay = Duration::from_micros((random_fraction() * 120_000.0) as u64);
+        let running = Stopwatch::start();
+        while running.elapsed() < delay {
+            for i in 0..3 {
+                match store.get(&key(&format!("overwritten/{i}"))).await {
+                    Ok(body) => assert!(is_whole(&body), "round {round}: 'overwritten/{i}' is seen half-written"),
+                    Err(e) => assert!(matches!(e, StoreError::NotFound(_)), "{e}"),
+                }
+            }
+        }
         writer.kill().expect("kill -9");
         writer.wait().expect("wait");
         let objects: Vec<_> = store.list("").try_collect().await.expect("list");

@@ -78,7 +78,7 @@ async fn reads_that_break_off_or_arrive_damaged_are_repeated() {
     }
     bucket.fault("GET", "/p/part", r#""corrupt": true, "times": 20"#);
     let e = Error::from(store.get(&key("part")).await.expect_err("damaged for ever"));
-    assert!(e.message().contains("checksum does not fit") && e.kind() == Kind::Unavailable, "{e:?}");
+    assert!(e.message().contains("checksum does not fit") && e.kind() == Kind::Integrity, "{e:?}");
 }
 
 #[tokio::test]
