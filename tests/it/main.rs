@@ -5,4 +5,5 @@ mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
 mod main_job;
+mod store;
 mod support;
