@@ -17,7 +17,6 @@ ALTER TABLE child ALTER note SET STORAGE EXTENDED;
 ALTER TABLE grand ALTER id SET STATISTICS 77;
 CREATE TABLE generated (a int, b int GENERATED ALWAYS AS (a + 1) STORED);
 CREATE TABLE generated_child (c int) INHERITS (generated);
-CREATE TABLE generated_other (b int GENERATED ALWAYS AS (a + 2) STORED) INHERITS (generated);
 INSERT INTO grand VALUES (1, 'a');
 INSERT INTO child VALUES (2, 'b', 3);
 INSERT INTO deep VALUES (3, 'c', 4, 'd');
