@@ -3,7 +3,7 @@
 use crate::support::corpus::{cases, make_roles, round_trip};
 use crate::support::server::Server;
 
-const KINDS: &[&str] = &[
+pub(crate) const KINDS: &[&str] = &[
     "table",
     "column_default",
     "constraint",
