@@ -1,7 +1,8 @@
 //! The only reader of `pg_depend`: from catalog rows that depend on each other to entries that do.
 //!
 //! An entry stands for its catalog row and for those in [`Draft::also`]. A row without an entry of its own is looked through: what
-//! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone. Objects whose dependencies
+//! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone; such a dependency gives way
+//! where it would close a circle (the functions of a base type that no kind covers). Objects whose dependencies
 //! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -53,32 +54,12 @@ pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
 }
 
 /// Entries with `depends` filled, circles of views broken by placeholders. Drafts keep their order; second steps come last.
-pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
-    let graph = Graph::new(&drafts, edges);
-    let mut needs: Vec<BTreeSet<usize>> = Vec::with_capacity(drafts.len());
-    let mut definition_needs: HashMap<usize, BTreeSet<usize>> = HashMap::new();
-    for (i, draft) in drafts.iter().enumerate() {
-        let definition = draft.placeholder.as_ref().map(|p| p.definition);
-        let mut own: Vec<Address> = vec![draft.address];
-        own.extend(draft.also.iter().filter(|a| Some(**a) != definition));
-        let mut shape = graph.needs_of(i, &own);
-        for address in &draft.needs {
-            graph.add_target(i, *address, &mut shape, &mut HashSet::new());
-        }
-        if let Some(address) = definition {
-            definition_needs.insert(i, graph.needs_of(i, &[address]));
-        }
-        needs.push(shape);
-    }
-    let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
-    for (i, draft) in drafts.iter().enumerate() {
-        if let Some(parent) = draft.entry.parent.as_deref().and_then(|id| ids.get(id)) {
-            needs[i].insert(*parent);
-        }
-    }
+pub(super) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
+    let (mut needs, mut definition_needs) = needs(&drafts, edges);
+    drop_closing(&mut needs, &mut definition_needs);
     let split = circular(&needs, &definition_needs);
-    let ids_by_index: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
-    let named = |set: &BTreeSet<usize>| set.iter().map(|i| ids_by_index[*i].clone()).collect::<BTreeSet<_>>();
+    let ids: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
+    let named = |needs: &Needs| needs.all().map(|i| ids[i].clone()).collect::<BTreeSet<_>>();
     let mut second_steps = Vec::new();
     for (i, draft) in drafts.iter_mut().enumerate() {
         let mut depends = named(&needs[i]);
@@ -93,6 +74,56 @@ pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
         draft.entry.depends = depends.into_iter().collect();
     }
     drafts.into_iter().map(|d| d.entry).chain(second_steps).collect()
+}
+
+/// What a draft needs, as indexes of drafts.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Named by a row of `pg_depend` or by the draft.
+    direct: BTreeSet<usize>,
+    /// Found by looking through rows that have no entry.
+    indirect: BTreeSet<usize>,
+}
+
+impl Needs {
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.direct.iter().chain(&self.indirect).copied()
+    }
+}
+
+/// What each draft needs, and what only the definition of those with a placeholder needs.
+fn needs(drafts: &[Draft], edges: &[Edge]) -> (Vec<Needs>, HashMap<usize, Needs>) {
+    let graph = Graph::new(drafts, edges);
+    let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
+    let mut definitions = HashMap::new();
+    let mut all = Vec::with_capacity(drafts.len());
+    for (i, draft) in drafts.iter().enumerate() {
+        let definition = draft.placeholder.as_ref().map(|p| p.definition);
+        let mut own: Vec<Address> = vec![draft.address];
+        own.extend(draft.also.iter().filter(|a| Some(**a) != definition));
+        let mut needs = graph.needs_of(i, &own);
+        for address in &draft.needs {
+            graph.add_target(i, *address, &mut needs, &mut HashSet::new());
+        }
+        needs.direct.extend(draft.entry.parent.as_deref().and_then(|id| ids.get(id)));
+        if let Some(address) = definition {
+            definitions.insert(i, graph.needs_of(i, &[address]));
+        }
+        all.push(needs);
+    }
+    (all, definitions)
+}
+
+/// Drops indirect needs within a circle.
+fn drop_closing(needs: &mut [Needs], definitions: &mut HashMap<usize, Needs>) {
+    let component = components(&joined(needs, definitions));
+    for (i, needs) in needs.iter_mut().enumerate().chain(definitions.iter_mut().map(|(i, n)| (*i, n))) {
+        needs.indirect.retain(|to| component[*to] != component[i]);
+    }
+}
+
+fn joined(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> Vec<Vec<usize>> {
+    needs.iter().enumerate().map(|(i, n)| n.all().chain(definitions.get(&i).into_iter().flat_map(Needs::all)).collect()).collect()
 }
 
 fn second_step(first: &Entry, complete: Vec<crate::base::sql::Sql>, mut depends: BTreeSet<String>) -> Entry {
@@ -134,8 +165,8 @@ impl<'a> Graph<'a> {
         self.owner.get(&address).or_else(|| self.owner.get(&Address { sub: 0, ..address })).copied()
     }
 
-    fn needs_of(&self, draft: usize, own: &[Address]) -> BTreeSet<usize> {
-        let mut needs = BTreeSet::new();
+    fn needs_of(&self, draft: usize, own: &[Address]) -> Needs {
+        let mut needs = Needs::default();
         let mut seen = HashSet::new();
         for address in own {
             for edge in self.outgoing.get(&(address.class, address.object)).into_iter().flatten() {
@@ -148,12 +179,18 @@ impl<'a> Graph<'a> {
         needs
     }
 
-    fn add_target(&self, draft: usize, to: Address, needs: &mut BTreeSet<usize>, seen: &mut HashSet<(u32, u32)>) {
+    fn add_target(&self, draft: usize, to: Address, needs: &mut Needs, seen: &mut HashSet<(u32, u32)>) {
+        if let Some(target) = self.draft_of(to) {
+            if target != draft {
+                needs.direct.insert(target);
+            }
+            return;
+        }
         let mut pending = vec![to];
         while let Some(address) = pending.pop() {
             if let Some(target) = self.draft_of(address) {
                 if target != draft {
-                    needs.insert(target);
+                    needs.indirect.insert(target);
                 }
                 continue;
             }
@@ -168,18 +205,14 @@ impl<'a> Graph<'a> {
 }
 
 /// The drafts with a placeholder that take part in a circle.
-fn circular(needs: &[BTreeSet<usize>], definition_needs: &HashMap<usize, BTreeSet<usize>>) -> HashSet<usize> {
-    let all: Vec<Vec<usize>> = needs
-        .iter()
-        .enumerate()
-        .map(|(i, set)| set.iter().chain(definition_needs.get(&i).into_iter().flatten()).copied().collect())
-        .collect();
+fn circular(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> HashSet<usize> {
+    let all = joined(needs, definitions);
     let component = components(&all);
     let mut sizes: HashMap<usize, usize> = HashMap::new();
     for c in &component {
         *sizes.entry(*c).or_default() += 1;
     }
-    definition_needs.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect()
+    definitions.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect()
 }
 
 /// Number of the strongly connected component of each node (Tarjan's algorithm without recursion).
@@ -267,6 +300,19 @@ mod tests {
         ];
         let entries = resolve(drafts, &edges);
         assert_eq!(entries[0].depends, ["extension o3", "function o2"]);
+    }
+
+    #[test]
+    fn looking_through_a_row_never_closes_a_circle() {
+        let drafts = vec![draft("function", class::PG_PROC, 1), draft("function", class::PG_PROC, 2)];
+        let base_type = (class::PG_TYPE, 10);
+        let edges = [
+            edge((class::PG_PROC, 1), base_type, false),
+            edge((class::PG_PROC, 2), base_type, false),
+            edge(base_type, (class::PG_PROC, 1), false),
+            edge(base_type, (class::PG_PROC, 2), false),
+        ];
+        assert!(resolve(drafts, &edges).iter().all(|e| e.depends.is_empty()));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::kind::{Address, Context, Draft, Kind, class};
 use super::kinds::KINDS;
 use super::order::order;
 use super::row::RowExt;
-use super::{inventory, unmodeled};
+use super::{inventory, unmodeled, warnings};
 use crate::base::{Error, Result, ResultExt};
 
 /// What a database holds, as far as its catalogs say.
@@ -63,7 +63,7 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
         entries: order(entries, &ranks(), &loaded)?,
         tables,
         unmodeled: unmodeled::probe(client, cx).await?,
-        warnings: Vec::new(),
+        warnings: warnings::read(client).await?,
     })
 }
 

@@ -66,15 +66,17 @@ mod setting;
 mod statistics;
 mod table;
 mod tablespace;
+mod text_search_configuration;
+mod text_search_dictionary;
+mod text_search_parser;
+mod text_search_template;
 mod transform;
 mod trigger;
-mod ts_configuration;
-mod ts_dictionary;
-mod ts_parser;
-mod ts_template;
 mod types;
 mod user_mapping;
 mod view;
+
+pub(super) use relation::user_relation;
 
 /// All kinds; the order breaks ties in the dependency order. Defaults of columns follow everything that a table may wait for, so that a
 /// child never copies them from its parent; rows of materialised views, default privileges and event triggers come last of all.
@@ -107,10 +109,10 @@ pub const KINDS: &[&Kind] = &[
     &conversion::KIND,
     &transform::KIND,
     &access_method::KIND,
-    &ts_parser::KIND,
-    &ts_template::KIND,
-    &ts_dictionary::KIND,
-    &ts_configuration::KIND,
+    &text_search_parser::KIND,
+    &text_search_template::KIND,
+    &text_search_dictionary::KIND,
+    &text_search_configuration::KIND,
     &foreign_data_wrapper::KIND,
     &foreign_server::KIND,
     &user_mapping::KIND,
