@@ -6,6 +6,7 @@ use crate::support::server::Server;
 
 pub(crate) const KINDS: &[&str] = &[
     "table",
+    "check",
     "column_default",
     "constraint",
     "foreign_key",
@@ -70,13 +71,13 @@ const UNMODELED: &[(&str, &str, &str)] = &[
     ),
     ("access_method", "access method am", "CREATE ACCESS METHOD am TYPE TABLE HANDLER heap_tableam_handler"),
     (
-        "text_search_parser",
+        "ts_parser",
         "text search parser prs",
         "CREATE TEXT SEARCH PARSER prs (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, LEXTYPES = prsd_lextype)",
     ),
-    ("text_search_template", "text search template tmpl", "CREATE TEXT SEARCH TEMPLATE tmpl (LEXIZE = dsimple_lexize)"),
-    ("text_search_dictionary", "text search dictionary dict", "CREATE TEXT SEARCH DICTIONARY dict (TEMPLATE = simple)"),
-    ("text_search_configuration", "text search configuration conf", "CREATE TEXT SEARCH CONFIGURATION conf (COPY = simple)"),
+    ("ts_template", "text search template tmpl", "CREATE TEXT SEARCH TEMPLATE tmpl (LEXIZE = dsimple_lexize)"),
+    ("ts_dictionary", "text search dictionary dict", "CREATE TEXT SEARCH DICTIONARY dict (TEMPLATE = simple)"),
+    ("ts_configuration", "text search configuration conf", "CREATE TEXT SEARCH CONFIGURATION conf (COPY = simple)"),
     ("foreign_data_wrapper", "foreign-data wrapper fdw", "CREATE FOREIGN DATA WRAPPER fdw"),
     ("foreign_server", "server srv", "CREATE SERVER srv FOREIGN DATA WRAPPER fdw"),
     ("user_mapping", "user mapping for public on server srv", "CREATE USER MAPPING FOR PUBLIC SERVER srv"),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use tokio_postgres::Client;
 
 use super::extract::query;
-use super::kind::{Context, Draft};
+use super::kind::Draft;
 use super::row::RowExt;
 use crate::base::{Error, Result};
 
@@ -85,7 +85,7 @@ SELECT what, number FROM (";
 const MAY_EXCEED: &[(&str, &str)] = &[("schema", "\"public\""), ("extension", "\"plpgsql\"")];
 
 /// Fails with the kind and both numbers where the catalogs hold more or fewer objects than `drafts`.
-pub(super) async fn check(client: &Client, _cx: &Context, drafts: &[Draft]) -> Result<()> {
+pub(super) async fn check(client: &Client, drafts: &[Draft]) -> Result<()> {
     let mut rendered: HashMap<&str, i64> = HashMap::new();
     for draft in drafts.iter().filter(|d| counts(d)) {
         *rendered.entry(draft.entry.kind.as_str()).or_default() += 1;

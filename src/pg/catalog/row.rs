@@ -37,7 +37,7 @@ pub(crate) trait RowExt {
 impl RowExt for Row {
     fn col<'a, T: FromSql<'a>>(&'a self, name: &str) -> Result<T> {
         self.try_get(name).map_err(|e| {
-            if e.source().is_some_and(|cause| cause.is::<WasNull>()) {
+            if e.source().and_then(|cause| cause.downcast_ref::<WasNull>()).is_some() {
                 Error::unavailable(format!("an object was changed or dropped while the catalogs were read (no {name})")).source(e)
             } else {
                 Error::internal(format!("column {name} of a catalog query")).source(e)

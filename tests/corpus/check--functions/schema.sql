@@ -1,6 +1,6 @@
 CREATE FUNCTION is_even(i int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT i % 2 = 0';
 CREATE TABLE evens (a int CONSTRAINT even CHECK (is_even(a)), b int CONSTRAINT "Odd ""name""" CHECK (b IN (1, 2, 3)),
-    CONSTRAINT either CHECK (a IS NOT NULL OR b IS NOT NULL));
+    CONSTRAINT any_of CHECK (a IS NOT NULL OR b IS NOT NULL));
 COMMENT ON CONSTRAINT even ON evens IS 'only even';
 INSERT INTO evens VALUES (2, 1);
 CREATE FUNCTION row_ok(e evens) RETURNS boolean LANGUAGE sql AS 'SELECT e.a > 0';

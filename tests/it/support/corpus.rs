@@ -189,11 +189,11 @@ fn difference(expected: &str, found: &str) -> String {
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
     let end = end.min(a.len() - start).min(b.len() - start);
-    let marked = |mark: &str, lines: &[&str]| lines.iter().take(60).map(|l| format!("{mark} {l}\n")).collect::<String>();
+    let marked = |mark: &str, lines: &[&str]| lines.iter().take(60).map(|l| format!("{mark} {l}")).collect::<Vec<_>>().join("\n");
     [
         marked(" ", &a[start.saturating_sub(8)..start]),
         marked("-", &a[start..a.len() - end]),
         marked("+", &b[start..b.len() - end]),
     ]
-    .concat()
+    .join("\n")
 }
