@@ -30,3 +30,4 @@ ALTER OPERATOR CLASS o.num_ops USING btree OWNER TO corpus_owner;
 ALTER OPERATOR FAMILY o.alone USING gist OWNER TO corpus_owner;
 CREATE TABLE o.t (a o.num, b text);
 CREATE INDEX by_num ON o.t (a o.num_ops);
+ALTER OPERATOR FAMILY pg_catalog.integer_ops USING hash ADD FUNCTION 1 (oid, oid) hashoid(oid);

@@ -66,12 +66,12 @@ mod setting;
 mod statistics;
 mod table;
 mod tablespace;
+mod text_search_configuration;
+mod text_search_dictionary;
+mod text_search_parser;
+mod text_search_template;
 mod transform;
 mod trigger;
-mod ts_configuration;
-mod ts_dictionary;
-mod ts_parser;
-mod ts_template;
 mod types;
 mod user_mapping;
 mod view;
@@ -109,10 +109,10 @@ pub const KINDS: &[&Kind] = &[
     &conversion::KIND,
     &transform::KIND,
     &access_method::KIND,
-    &ts_parser::KIND,
-    &ts_template::KIND,
-    &ts_dictionary::KIND,
-    &ts_configuration::KIND,
+    &text_search_parser::KIND,
+    &text_search_template::KIND,
+    &text_search_dictionary::KIND,
+    &text_search_configuration::KIND,
     &foreign_data_wrapper::KIND,
     &foreign_server::KIND,
     &user_mapping::KIND,

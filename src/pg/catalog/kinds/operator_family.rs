@@ -12,22 +12,20 @@ use crate::pg::catalog::row::RowExt;
 
 /// Operator families.
 pub(super) const KIND: Kind = Kind { name: "operator_family", scope: Scope::Object, query, read };
-/// The loose members are entries of their own: their operators may need types that need a class of the family.
+/// The loose members are entries of their own: their operators may need types that need a class of the family, and the family may be
+/// the server's own.
 pub(super) const MEMBERS: Kind =
     Kind { name: "operator_family_members", scope: Scope::Object, query: members_query, read: read_members };
 
 const FROM: &str = "pg_opfamily f JOIN pg_namespace n ON n.oid = f.opfnamespace JOIN pg_am a ON a.oid = f.opfmethod";
 const IDENTITY: &str = "f.oid, n.nspname::text AS schema, f.opfname::text AS name, a.amname::text AS method";
 
-fn condition() -> String {
-    format!("{} AND {}", user_schema("n.nspname"), not_member(class::PG_OPFAMILY, "f.oid"))
-}
-
 fn query(_: &Context) -> Option<String> {
     Some(format!(
-        "SELECT {IDENTITY}, {} FROM {FROM} WHERE {} ORDER BY n.nspname, f.opfname, a.amname",
+        "SELECT {IDENTITY}, {} FROM {FROM} WHERE {} AND {} ORDER BY n.nspname, f.opfname, a.amname",
         columns(&MetaSource::owned(class::PG_OPFAMILY, "f.oid", "f.opfowner")),
-        condition()
+        user_schema("n.nspname"),
+        not_member(class::PG_OPFAMILY, "f.oid")
     ))
 }
 
@@ -51,9 +49,10 @@ fn read(rows: &[Row], _: &Context) -> Result<Vec<Draft>> {
 
 fn members_query(_: &Context) -> Option<String> {
     Some(format!(
-        "SELECT * FROM (SELECT {IDENTITY}, {} FROM {FROM} WHERE {}) x WHERE members <> '{{}}' ORDER BY schema, name, method",
+        "SELECT * FROM (SELECT {IDENTITY}, {} AS own_family, {} FROM {FROM} WHERE {}) x WHERE members <> '{{}}' ORDER BY schema, name, method",
+        user_schema("n.nspname"),
         operator_members::columns(class::PG_OPFAMILY, "f.oid"),
-        condition()
+        not_member(class::PG_OPFAMILY, "f.oid")
     ))
 }
 
@@ -62,7 +61,7 @@ fn read_members(rows: &[Row], _: &Context) -> Result<Vec<Draft>> {
         .map(|row| {
             let (schema, identity) = (row.text("schema")?, identity(row)?);
             let mut entry = Entry::new(MEMBERS.name, MEMBERS.scope, Phase::Pre, Some(&schema), &row.text("name")?, &identity);
-            entry.parent = Some(format!("operator_family {identity}"));
+            entry.parent = row.flag("own_family")?.then(|| format!("operator_family {identity}"));
             let (members, also) = operator_members::read(row)?;
             entry.create.push(format!("ALTER OPERATOR FAMILY {identity} ADD {}", members.join(", ")).into());
             let family = Address::new(class::PG_OPFAMILY, row.oid("oid")?);

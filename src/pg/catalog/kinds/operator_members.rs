@@ -4,18 +4,22 @@ use tokio_postgres::Row;
 
 use crate::base::Result;
 use crate::pg::catalog::kind::{Address, class};
+use crate::pg::catalog::meta::{not_member, user_object};
 use crate::pg::catalog::row::RowExt;
 
 /// Select list of the members of the object with oid `oid` in catalog `owner` (`pg_opclass` or `pg_opfamily`): `members`, their clauses,
-/// `amop_oids` and `amproc_oids`.
+/// `amop_oids` and `amproc_oids`. Members that initdb made are left out, and those
+/// of its families that consist of an extension's operators and functions: members of extensions are not marked as such.
 pub(super) fn columns(owner: u32, oid: &str) -> String {
-    let of = |class: u32, row: &str| {
+    let of = |class: u32, row: &str, made_of: String| {
         format!(
             "JOIN pg_depend d ON d.classid = {class} AND d.objid = {row}.oid AND d.refclassid = {owner} AND d.refobjid = {oid}
-               AND d.deptype IN ('i', 'a')"
+               AND d.deptype IN ('i', 'a') AND {} AND ({oid} >= 16384 OR {made_of})",
+            user_object(&format!("{row}.oid"))
         )
     };
-    let (amop, amproc) = (of(class::PG_AMOP, "m"), of(class::PG_AMPROC, "m"));
+    let amop = of(class::PG_AMOP, "m", not_member(class::PG_OPERATOR, "m.amopopr"));
+    let amproc = of(class::PG_AMPROC, "m", not_member(class::PG_PROC, "m.amproc"));
     let [opn, sfn, sf, fn_, f] = ["opn.nspname", "sfn.nspname", "sf.opfname", "fn.nspname", "f.proname"].map(quoted);
     format!(
         "ARRAY(SELECT format('OPERATOR %s %s.%s (%s, %s)%s', m.amopstrategy, {opn}, op.oprname, format_type(m.amoplefttype, NULL),

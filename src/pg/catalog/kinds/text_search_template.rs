@@ -11,7 +11,7 @@ use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user
 use crate::pg::catalog::row::RowExt;
 
 /// Text search templates.
-pub(super) const KIND: Kind = Kind { name: "ts_template", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "text_search_template", scope: Scope::Object, query, read };
 
 const FUNCTIONS: &[(&str, &str)] = &[("tmplinit", "INIT"), ("tmpllexize", "LEXIZE")];
 

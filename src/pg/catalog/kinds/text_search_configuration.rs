@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use super::names::{name_of, read_name};
-use super::ts_template::{draft, select_from};
+use super::text_search_template::{draft, select_from};
 use crate::base::Result;
 use crate::base::sql::{ident, qualified};
 use crate::pg::catalog::entry::Scope;
@@ -12,7 +12,7 @@ use crate::pg::catalog::meta::MetaSource;
 use crate::pg::catalog::row::RowExt;
 
 /// Text search configurations.
-pub(super) const KIND: Kind = Kind { name: "ts_configuration", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "text_search_configuration", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     let of_mappings = |expression: &str| {

@@ -2,13 +2,13 @@
 
 use tokio_postgres::Row;
 
-use super::ts_template::{functions, select, with_functions};
+use super::text_search_template::{functions, select, with_functions};
 use crate::base::Result;
 use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Context, Draft, Kind, class};
 
 /// Text search parsers.
-pub(super) const KIND: Kind = Kind { name: "ts_parser", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "text_search_parser", scope: Scope::Object, query, read };
 
 const FUNCTIONS: &[(&str, &str)] = &[
     ("prsstart", "START"),

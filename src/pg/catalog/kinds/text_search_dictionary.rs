@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 
 use super::names::{name_of, read_name};
-use super::ts_template::{draft, select_from};
+use super::text_search_template::{draft, select_from};
 use crate::base::Result;
 use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Context, Draft, Kind, class};
@@ -11,7 +11,7 @@ use crate::pg::catalog::meta::MetaSource;
 use crate::pg::catalog::row::RowExt;
 
 /// Text search dictionaries.
-pub(super) const KIND: Kind = Kind { name: "ts_dictionary", scope: Scope::Object, query, read };
+pub(super) const KIND: Kind = Kind { name: "text_search_dictionary", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
     let extra = format!("{} AS template, t.dictinitoption AS options", name_of("pg_ts_template", "tmpl", "t.dicttemplate"));
