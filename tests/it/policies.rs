@@ -111,6 +111,10 @@ fn every_problem_is_found_in_one_go() {
         ("Bad Name.toml", "[source]\nkind = \"mysql\"\n"),
         ("syntax.toml", "[source\nkind = \"postgres\"\n"),
         ("twice.toml", "[source]\nkind = \"postgres\"\nurl = \"${A}\"\nurl = \"${B}\"\n[store]\nurl = \"file:///x\"\n"),
+        (
+            "missing.toml",
+            "[source]\nkind = \"postgres\"\n[store]\n[schedule]\ntimezone = \"UTC\"\n[[schedule.blackout]]\nfrom = \"10:00\"\n",
+        ),
         ("bytes.toml", ""),
         ("defaults.toml", "description = \"shared\"\n"),
     ]);
