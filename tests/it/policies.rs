@@ -1,5 +1,7 @@
 //! Policy files: the examples are valid, and every kind of mistake is reported in one go, with its place.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 
 use pgkeep::policy::{self, Databases, Environment, Source};
@@ -52,6 +54,18 @@ fn an_example_means_what_it_says() {
     }
     let hourly = policy::load(&examples(), "harena-db-hourly").expect("load").policy;
     assert_eq!(hourly.retention.expect("own section").yearly, 0, "a policy's own section replaces the shared one whole");
+}
+
+#[test]
+fn a_policy_is_explained() {
+    let policy = policy::load(&examples(), "harena-db").expect("load").policy;
+    let now = "2026-10-22T17:00:00Z".parse().expect("time");
+    let explanation = policy::explain::explain(&policy, None, now);
+    insta::assert_snapshot!("explained", explanation.to_string());
+    let json = serde_json::to_value(&explanation).expect("json");
+    assert_eq!(json["next_runs"].as_array().map(Vec::len), Some(5));
+    assert_eq!(json["next_runs"][0]["slot"], "2026-10-23T00:15:00Z");
+    assert_eq!(policy::explain::explain(&policy, Some(&[]), now).keeps.backups, 0);
 }
 
 #[test]
