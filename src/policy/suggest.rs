@@ -15,7 +15,8 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
             let known = candidate.to_lowercase();
             // An abbreviation, or a word written out.
             let begins = known.len() >= 3 && lower.len() >= 3 && (known.starts_with(&lower) || lower.starts_with(&known));
-            (if begins { 1 } else { strsim::damerau_levenshtein(&lower, &known) }, candidate)
+            let edits = strsim::damerau_levenshtein(&lower, &known);
+            (if begins { edits.min(2) } else { edits }, candidate)
         })
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
@@ -33,6 +34,7 @@ mod tests {
         assert_eq!(nearest("database", known), Some("databases"));
         assert_eq!(nearest("keep_dayly", known), Some("keep_daily"));
         assert_eq!(nearest("URL", known), Some("url"));
+        assert_eq!(nearest("STANDARD_AI", ["STANDARD", "STANDARD_IA"]), Some("STANDARD_IA"));
         assert_eq!(nearest("monday", ["sun", "mon"]), Some("mon"));
         assert_eq!(nearest("compression", known), None);
         assert_eq!(nearest("", known), None);

@@ -211,6 +211,7 @@ impl Vault {
 }
 
 #[test]
+#[allow(clippy::disallowed_macros, reason = "a failing history names its seed")]
 fn promises_hold_in_every_history() {
     let fixed = 0..120_u64;
     let fresh = u64::from_str_radix(&crate::base::ids::random_hex(7), 16).expect("hexadecimal");
