@@ -5,5 +5,6 @@ mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
 mod main_job;
+mod policies;
 mod store;
 mod support;
