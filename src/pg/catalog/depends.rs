@@ -3,14 +3,15 @@
 //! An entry stands for its catalog row and for those in [`Draft::also`]. A row without an entry of its own is looked through: what
 //! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone; such a dependency gives way
 //! where it would close a circle (the functions of a base type that no kind covers). Objects whose dependencies
-//! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then.
+//! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then: views, and types with functions of
+//! their own.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::Client;
 
 use super::entry::Entry;
-use super::kind::{Address, Draft, class};
+use super::kind::{Address, Draft, Placeholder, class};
 use super::row::RowExt;
 use crate::base::Result;
 use crate::pg::catalog::extract::query;
@@ -57,17 +58,24 @@ pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
 pub(super) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
     let (mut needs, mut definition_needs) = needs(&drafts, edges);
     drop_closing(&mut needs, &mut definition_needs);
-    let split = circular(&needs, &definition_needs);
+    let (split, component) = circular(&needs, &definition_needs);
+    let shells: HashMap<usize, String> = split
+        .iter()
+        .filter(|i| drafts[**i].placeholder.as_ref().is_some_and(|p| p.shell))
+        .map(|i| (*i, second_id(&drafts[*i].entry)))
+        .collect();
     let ids: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
-    let named = |needs: &Needs| needs.all().map(|i| ids[i].clone()).collect::<BTreeSet<_>>();
+    let named = |i: usize, needs: &Needs| -> BTreeSet<String> {
+        let waits = |n: usize| shells.get(&n).filter(|_| component[n] != component[i]);
+        needs.all().flat_map(|n| std::iter::once(&ids[n]).chain(waits(n))).cloned().collect()
+    };
     let mut second_steps = Vec::new();
     for (i, draft) in drafts.iter_mut().enumerate() {
-        let mut depends = named(&needs[i]);
-        let definition = definition_needs.get(&i).map(&named).unwrap_or_default();
+        let mut depends = named(i, &needs[i]);
+        let definition = definition_needs.get(&i).map(|n| named(i, n)).unwrap_or_default();
         match draft.placeholder.take() {
             Some(placeholder) if split.contains(&i) => {
-                second_steps.push(second_step(&draft.entry, placeholder.complete, definition));
-                draft.entry.create = placeholder.create;
+                second_steps.push(second_step(&mut draft.entry, placeholder, definition));
             }
             _ => depends.extend(definition),
         }
@@ -126,14 +134,27 @@ fn joined(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> Vec<Vec<usize
     needs.iter().enumerate().map(|(i, n)| n.all().chain(definitions.get(&i).into_iter().flat_map(Needs::all)).collect()).collect()
 }
 
-fn second_step(first: &Entry, complete: Vec<crate::base::sql::Sql>, mut depends: BTreeSet<String>) -> Entry {
+fn second_id(first: &Entry) -> String {
     let identity = first.id.strip_prefix(&first.kind).unwrap_or(&first.id).trim_start();
-    let kind = format!("{}_definition", first.kind);
-    let mut entry = Entry::new(&kind, first.scope, first.phase, first.schema.as_deref(), &first.name, identity);
+    format!("{}_definition {identity}", first.kind)
+}
+
+/// Turns `first` into the first step and gives the second.
+fn second_step(first: &mut Entry, placeholder: Placeholder, mut depends: BTreeSet<String>) -> Entry {
+    let mut entry = first.clone();
+    entry.id = second_id(first);
+    entry.kind = format!("{}_definition", first.kind);
     entry.parent = Some(first.id.clone());
-    entry.create = complete;
+    entry.drop = None;
+    entry.create = placeholder.complete;
     depends.insert(first.id.clone());
     entry.depends = depends.into_iter().collect();
+    let plain = if placeholder.shell { &mut *first } else { &mut entry };
+    plain.owner = None;
+    for statements in [&mut plain.ownership, &mut plain.privileges, &mut plain.comments, &mut plain.labels] {
+        statements.clear();
+    }
+    first.create = placeholder.create;
     entry
 }
 
@@ -204,15 +225,16 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The drafts with a placeholder that take part in a circle.
-fn circular(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> HashSet<usize> {
+/// The drafts with a placeholder that take part in a circle, and the number of the circle that each draft is in.
+fn circular(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> (HashSet<usize>, Vec<usize>) {
     let all = joined(needs, definitions);
     let component = components(&all);
     let mut sizes: HashMap<usize, usize> = HashMap::new();
     for c in &component {
         *sizes.entry(*c).or_default() += 1;
     }
-    definitions.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect()
+    let split = definitions.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect();
+    (split, component)
 }
 
 /// Number of the strongly connected component of each node (Tarjan's algorithm without recursion).
@@ -322,8 +344,12 @@ mod tests {
             let rule = Address::new(class::PG_REWRITE, oid + 100);
             d.also.push(rule);
             d.entry.create = vec![Sql::from("real")];
-            d.placeholder =
-                Some(Placeholder { create: vec![Sql::from("shape")], complete: vec![Sql::from("replace")], definition: rule });
+            d.placeholder = Some(Placeholder {
+                create: vec![Sql::from("shape")],
+                complete: vec![Sql::from("replace")],
+                definition: rule,
+                shell: false,
+            });
             d
         };
         let edges = [
@@ -339,5 +365,33 @@ mod tests {
         assert_eq!(of("view_definition o1").depends, ["view o1", "view o2"]);
         assert_eq!(of("view o3").depends, ["view o1"]);
         assert_eq!(entries.len(), 5);
+    }
+
+    #[test]
+    fn a_shell_serves_its_own_functions_and_everybody_else_waits_for_the_type() {
+        let mut kind = draft("base_type", class::PG_TYPE, 1);
+        let row = Address::new(class::PG_TYPE, 1);
+        kind.address.sub = -1;
+        kind.also.push(row);
+        kind.entry.ownership = vec![Sql::from("owner")];
+        kind.placeholder = Some(Placeholder {
+            create: vec![Sql::from("shell")],
+            complete: vec![Sql::from("type")],
+            definition: row,
+            shell: true,
+        });
+        let drafts = vec![kind, draft("function", class::PG_PROC, 2), draft("table", class::PG_CLASS, 3)];
+        let edges = [
+            edge((class::PG_TYPE, 1), (class::PG_PROC, 2), false),
+            edge((class::PG_PROC, 2), (class::PG_TYPE, 1), false),
+            edge((class::PG_CLASS, 3), (class::PG_TYPE, 1), false),
+        ];
+        let entries = resolve(drafts, &edges);
+        let of = |id: &str| entries.iter().find(|e| e.id == id).expect(id);
+        assert_eq!((&of("base_type o1").create, of("base_type o1").ownership.len()), (&vec![Sql::from("shell")], 0));
+        assert_eq!(of("function o2").depends, ["base_type o1"]);
+        assert_eq!(of("table o3").depends, ["base_type o1", "base_type_definition o1"]);
+        assert_eq!(of("base_type_definition o1").depends, ["base_type o1", "function o2"]);
+        assert_eq!(of("base_type_definition o1").ownership, [Sql::from("owner")]);
     }
 }

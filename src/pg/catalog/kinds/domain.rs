@@ -38,7 +38,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row, cx: &Context) -> Result<Draft> {
-    let mut definition = row.text("base")?;
+    let mut definition = format!(" AS {}", row.text("base")?);
     if let Some(collation) = read_name(row, "collation_name")? {
         definition.push_str(&format!(" COLLATE {collation}"));
     }

@@ -10,6 +10,7 @@ use super::kind::Kind;
 mod access_method;
 mod aggregate;
 mod altered_privileges;
+mod base_type;
 mod cast;
 mod check;
 mod collation;
@@ -63,6 +64,7 @@ mod sequence;
 mod sequence_owner;
 mod sequence_value;
 mod setting;
+mod shell_type;
 mod statistics;
 mod table;
 mod tablespace;
@@ -93,6 +95,8 @@ pub const KINDS: &[&Kind] = &[
     &extension::KIND,
     &language::KIND,
     &collation::KIND,
+    &shell_type::KIND,
+    &base_type::KIND,
     &enum_type::KIND,
     &domain::KIND,
     &domain_constraint::KIND,

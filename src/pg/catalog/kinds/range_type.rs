@@ -1,4 +1,4 @@
-//! Range types with their multirange type.
+//! Range types with their multirange type. A canonical function takes the type itself, so such a type is made in two steps.
 
 use tokio_postgres::Row;
 
@@ -44,8 +44,8 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     for (column, option) in options {
         parts.extend(read_name(row, column)?.map(|name| format!("{option} = {name}")));
     }
-    let mut draft = types::draft(&KIND, "TYPE", row, cx, &format!("RANGE ({})", parts.join(", ")))?;
+    let mut draft = types::draft(&KIND, "TYPE", row, cx, &format!(" AS RANGE ({})", parts.join(", ")))?;
     let also = [row.oid("multirange_oid")?, row.oid("multirange_array")?];
     draft.also.extend(also.into_iter().filter(|o| *o != 0).map(|o| Address::new(class::PG_TYPE, o)));
-    Ok(draft)
+    if row.col::<Option<Vec<String>>>("canonical")?.is_some() { types::with_shell(draft, row) } else { Ok(draft) }
 }
