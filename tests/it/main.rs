@@ -1,1 +1,3 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
+
+mod vault;
