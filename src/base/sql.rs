@@ -80,6 +80,17 @@ impl Sql {
         self
     }
 
+    /// Appends another statement's pieces.
+    pub fn append(mut self, other: &Self) -> Self {
+        for piece in &other.0 {
+            match piece {
+                Piece::Text(text) => self.push(text),
+                name => self.0.push(name.clone()),
+            }
+        }
+        self
+    }
+
     /// The role names in it.
     pub fn roles(&self) -> impl Iterator<Item = &str> {
         self.0.iter().filter_map(|p| match p {

@@ -1,3 +1,9 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+mod catalog_cluster;
+mod catalog_objects;
+mod catalog_privileges;
+mod catalog_relations;
+mod main_job;
+mod support;
 mod vault;

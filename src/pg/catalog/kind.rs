@@ -4,6 +4,7 @@ use tokio_postgres::Row;
 
 use super::entry::{Entry, Scope};
 use crate::base::Result;
+use crate::base::sql::Sql;
 use crate::pg::version::Version;
 
 /// What a kind may know of the server while it renders.
@@ -95,12 +96,25 @@ pub struct Draft {
     pub needs: Vec<Address>,
     /// The entry, its `depends` still empty.
     pub entry: Entry,
+    /// For objects that can be made in two steps where dependencies run in a circle (views).
+    pub placeholder: Option<Placeholder>,
+}
+
+/// How an object is made in two steps: first something of the same shape, later its real definition.
+#[derive(Debug)]
+pub struct Placeholder {
+    /// Statements that make the first step.
+    pub create: Vec<Sql>,
+    /// Statements that turn it into the real thing.
+    pub complete: Vec<Sql>,
+    /// The catalog row whose dependencies only the second step has (a view's rule).
+    pub definition: Address,
 }
 
 impl Draft {
     /// A draft that stands for one catalog row alone.
     pub fn new(address: Address, entry: Entry) -> Self {
-        Self { address, also: Vec::new(), needs: Vec::new(), entry }
+        Self { address, also: Vec::new(), needs: Vec::new(), entry, placeholder: None }
     }
 }
 

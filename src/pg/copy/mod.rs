@@ -57,6 +57,16 @@ pub struct TableData {
     pub heap_bytes: u64,
 }
 
+impl TableData {
+    /// Value of `entry` for the content of all large objects, which belongs to no table: rows are (oid, byte offset, data), blocks are oids.
+    pub const LARGE_OBJECTS: &'static str = "large objects";
+
+    /// Whether this is the content of the large objects.
+    pub fn is_large_objects(&self) -> bool {
+        self.entry == Self::LARGE_OBJECTS
+    }
+}
+
 /// One stream of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableStream {

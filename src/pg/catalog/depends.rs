@@ -1,0 +1,297 @@
+//! The only reader of `pg_depend`: from catalog rows that depend on each other to entries that do.
+//!
+//! An entry stands for its catalog row and for those in [`Draft::also`]. A row without an entry of its own is looked through: what
+//! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone. Objects whose dependencies
+//! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use tokio_postgres::Client;
+
+use super::entry::Entry;
+use super::kind::{Address, Draft, class};
+use super::row::RowExt;
+use crate::base::Result;
+use crate::pg::catalog::extract::query;
+
+/// One row of `pg_depend`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edge {
+    /// What depends.
+    pub(crate) from: Address,
+    /// On what.
+    pub(crate) to: Address,
+    /// Whether it is a membership in an extension.
+    pub(crate) member: bool,
+}
+
+/// All dependencies of user objects. That a sequence belongs to a column is left out: ownership is an entry of its own, or a domain whose
+/// default calls the sequence of a column of that domain would run in a circle.
+const QUERY: &str = "
+SELECT d.classid, d.objid, d.objsubid, d.refclassid, d.refobjid, d.refobjsubid, d.deptype = 'e' AS member
+  FROM pg_depend d
+ WHERE d.deptype <> 'p' AND d.objid <> 0
+   AND NOT (d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a' AND d.refobjsubid > 0
+            AND EXISTS (SELECT FROM pg_class s WHERE s.oid = d.objid AND s.relkind = 'S'))
+ ORDER BY 1, 2, 3, 4, 5, 6";
+
+/// Reads `pg_depend`.
+pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
+    let rows = query(client, "dependencies", QUERY).await?;
+    rows.iter()
+        .map(|row| {
+            let address = |class: &str, object: &str, sub: &str| -> Result<Address> {
+                Ok(Address { class: row.oid(class)?, object: row.oid(object)?, sub: row.col(sub)? })
+            };
+            Ok(Edge {
+                from: address("classid", "objid", "objsubid")?,
+                to: address("refclassid", "refobjid", "refobjsubid")?,
+                member: row.flag("member")?,
+            })
+        })
+        .collect()
+}
+
+/// Entries with `depends` filled, circles of views broken by placeholders. Drafts keep their order; second steps come last.
+pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
+    let graph = Graph::new(&drafts, edges);
+    let mut needs: Vec<BTreeSet<usize>> = Vec::with_capacity(drafts.len());
+    let mut definition_needs: HashMap<usize, BTreeSet<usize>> = HashMap::new();
+    for (i, draft) in drafts.iter().enumerate() {
+        let definition = draft.placeholder.as_ref().map(|p| p.definition);
+        let mut own: Vec<Address> = vec![draft.address];
+        own.extend(draft.also.iter().filter(|a| Some(**a) != definition));
+        let mut shape = graph.needs_of(i, &own);
+        for address in &draft.needs {
+            graph.add_target(i, *address, &mut shape, &mut HashSet::new());
+        }
+        if let Some(address) = definition {
+            definition_needs.insert(i, graph.needs_of(i, &[address]));
+        }
+        needs.push(shape);
+    }
+    let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
+    for (i, draft) in drafts.iter().enumerate() {
+        if let Some(parent) = draft.entry.parent.as_deref().and_then(|id| ids.get(id)) {
+            needs[i].insert(*parent);
+        }
+    }
+    let split = circular(&needs, &definition_needs);
+    let ids_by_index: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
+    let named = |set: &BTreeSet<usize>| set.iter().map(|i| ids_by_index[*i].clone()).collect::<BTreeSet<_>>();
+    let mut second_steps = Vec::new();
+    for (i, draft) in drafts.iter_mut().enumerate() {
+        let mut depends = named(&needs[i]);
+        let definition = definition_needs.get(&i).map(&named).unwrap_or_default();
+        match draft.placeholder.take() {
+            Some(placeholder) if split.contains(&i) => {
+                second_steps.push(second_step(&draft.entry, placeholder.complete, definition));
+                draft.entry.create = placeholder.create;
+            }
+            _ => depends.extend(definition),
+        }
+        draft.entry.depends = depends.into_iter().collect();
+    }
+    drafts.into_iter().map(|d| d.entry).chain(second_steps).collect()
+}
+
+fn second_step(first: &Entry, complete: Vec<crate::base::sql::Sql>, mut depends: BTreeSet<String>) -> Entry {
+    let identity = first.id.strip_prefix(&first.kind).unwrap_or(&first.id).trim_start();
+    let kind = format!("{}_definition", first.kind);
+    let mut entry = Entry::new(&kind, first.scope, first.phase, first.schema.as_deref(), &first.name, identity);
+    entry.parent = Some(first.id.clone());
+    entry.create = complete;
+    depends.insert(first.id.clone());
+    entry.depends = depends.into_iter().collect();
+    entry
+}
+
+/// Address to draft, and object to the dependencies of it and its columns.
+struct Graph<'a> {
+    owner: HashMap<Address, usize>,
+    outgoing: HashMap<(u32, u32), Vec<&'a Edge>>,
+}
+
+impl<'a> Graph<'a> {
+    fn new(drafts: &[Draft], edges: &'a [Edge]) -> Self {
+        let mut owner = HashMap::new();
+        for (i, draft) in drafts.iter().enumerate() {
+            for address in &draft.also {
+                owner.entry(*address).or_insert(i);
+            }
+        }
+        for (i, draft) in drafts.iter().enumerate() {
+            owner.insert(draft.address, i);
+        }
+        let mut outgoing: HashMap<(u32, u32), Vec<&Edge>> = HashMap::new();
+        for edge in edges {
+            outgoing.entry((edge.from.class, edge.from.object)).or_default().push(edge);
+        }
+        Self { owner, outgoing }
+    }
+
+    fn draft_of(&self, address: Address) -> Option<usize> {
+        self.owner.get(&address).or_else(|| self.owner.get(&Address { sub: 0, ..address })).copied()
+    }
+
+    fn needs_of(&self, draft: usize, own: &[Address]) -> BTreeSet<usize> {
+        let mut needs = BTreeSet::new();
+        let mut seen = HashSet::new();
+        for address in own {
+            for edge in self.outgoing.get(&(address.class, address.object)).into_iter().flatten() {
+                let mine = edge.from == *address || (address.sub == 0 && self.draft_of(edge.from) == Some(draft));
+                if mine {
+                    self.add_target(draft, edge.to, &mut needs, &mut seen);
+                }
+            }
+        }
+        needs
+    }
+
+    fn add_target(&self, draft: usize, to: Address, needs: &mut BTreeSet<usize>, seen: &mut HashSet<(u32, u32)>) {
+        let mut pending = vec![to];
+        while let Some(address) = pending.pop() {
+            if let Some(target) = self.draft_of(address) {
+                if target != draft {
+                    needs.insert(target);
+                }
+                continue;
+            }
+            if address.class == class::PG_EXTENSION || !seen.insert((address.class, address.object)) {
+                continue;
+            }
+            let edges = self.outgoing.get(&(address.class, address.object)).map_or(&[][..], Vec::as_slice);
+            let member = edges.iter().any(|e| e.member);
+            pending.extend(edges.iter().filter(|e| e.member || !member).map(|e| e.to));
+        }
+    }
+}
+
+/// The drafts with a placeholder that take part in a circle.
+fn circular(needs: &[BTreeSet<usize>], definition_needs: &HashMap<usize, BTreeSet<usize>>) -> HashSet<usize> {
+    let all: Vec<Vec<usize>> = needs
+        .iter()
+        .enumerate()
+        .map(|(i, set)| set.iter().chain(definition_needs.get(&i).into_iter().flatten()).copied().collect())
+        .collect();
+    let component = components(&all);
+    let mut sizes: HashMap<usize, usize> = HashMap::new();
+    for c in &component {
+        *sizes.entry(*c).or_default() += 1;
+    }
+    definition_needs.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect()
+}
+
+/// Number of the strongly connected component of each node (Tarjan's algorithm without recursion).
+fn components(edges: &[Vec<usize>]) -> Vec<usize> {
+    const NONE: usize = usize::MAX;
+    let n = edges.len();
+    let (mut index, mut low, mut component) = (vec![NONE; n], vec![0; n], vec![NONE; n]);
+    let (mut next, mut found) = (0, 0);
+    let mut stack: Vec<usize> = Vec::new();
+    for root in 0..n {
+        if index[root] != NONE {
+            continue;
+        }
+        let mut path: Vec<(usize, usize)> = vec![(root, 0)];
+        while let Some((node, child)) = path.pop() {
+            if child == 0 {
+                index[node] = next;
+                low[node] = next;
+                next += 1;
+                stack.push(node);
+            } else {
+                low[node] = low[node].min(low[edges[node][child - 1]]);
+            }
+            let mut child = child;
+            let mut descend = None;
+            while child < edges[node].len() {
+                let to = edges[node][child];
+                child += 1;
+                if index[to] == NONE {
+                    descend = Some(to);
+                    break;
+                }
+                if component[to] == NONE {
+                    low[node] = low[node].min(index[to]);
+                }
+            }
+            if let Some(to) = descend {
+                path.push((node, child));
+                path.push((to, 0));
+                continue;
+            }
+            if low[node] == index[node] {
+                while let Some(member) = stack.pop() {
+                    component[member] = found;
+                    if member == node {
+                        break;
+                    }
+                }
+                found += 1;
+            }
+        }
+    }
+    component
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::sql::Sql;
+    use crate::pg::catalog::entry::{Phase, Scope};
+    use crate::pg::catalog::kind::Placeholder;
+
+    fn draft(kind: &str, class: u32, oid: u32) -> Draft {
+        let name = format!("o{oid}");
+        Draft::new(Address::new(class, oid), Entry::new(kind, Scope::Object, Phase::Pre, None, &name, &name))
+    }
+
+    fn edge(from: (u32, u32), to: (u32, u32), member: bool) -> Edge {
+        Edge { from: Address::new(from.0, from.1), to: Address::new(to.0, to.1), member }
+    }
+
+    #[test]
+    fn rows_without_entry_are_looked_through_and_members_stand_for_their_extension() {
+        let drafts = vec![
+            draft("table", class::PG_CLASS, 1),
+            draft("function", class::PG_PROC, 2),
+            draft("extension", class::PG_EXTENSION, 3),
+        ];
+        let edges = [
+            edge((class::PG_CLASS, 1), (class::PG_OPERATOR, 10), false),
+            edge((class::PG_OPERATOR, 10), (class::PG_PROC, 2), false),
+            edge((class::PG_CLASS, 1), (class::PG_TYPE, 11), false),
+            edge((class::PG_TYPE, 11), (class::PG_EXTENSION, 3), true),
+            edge((class::PG_TYPE, 11), (class::PG_CLASS, 1), false),
+        ];
+        let entries = resolve(drafts, &edges);
+        assert_eq!(entries[0].depends, ["extension o3", "function o2"]);
+    }
+
+    #[test]
+    fn views_in_a_circle_are_made_in_two_steps_and_others_are_not() {
+        let view = |oid: u32| {
+            let mut d = draft("view", class::PG_CLASS, oid);
+            let rule = Address::new(class::PG_REWRITE, oid + 100);
+            d.also.push(rule);
+            d.entry.create = vec![Sql::from("real")];
+            d.placeholder =
+                Some(Placeholder { create: vec![Sql::from("shape")], complete: vec![Sql::from("replace")], definition: rule });
+            d
+        };
+        let edges = [
+            edge((class::PG_REWRITE, 101), (class::PG_CLASS, 2), false),
+            edge((class::PG_REWRITE, 102), (class::PG_CLASS, 1), false),
+            edge((class::PG_REWRITE, 103), (class::PG_CLASS, 1), false),
+        ];
+        let entries = resolve(vec![view(1), view(2), view(3)], &edges);
+        let of = |id: &str| entries.iter().find(|e| e.id == id).expect(id);
+        assert_eq!(of("view o1").create, [Sql::from("shape")]);
+        assert_eq!(of("view o3").create, [Sql::from("real")]);
+        assert!(of("view o1").depends.is_empty());
+        assert_eq!(of("view_definition o1").depends, ["view o1", "view o2"]);
+        assert_eq!(of("view o3").depends, ["view o1"]);
+        assert_eq!(entries.len(), 5);
+    }
+}

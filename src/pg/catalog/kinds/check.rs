@@ -1,0 +1,73 @@
+//! Check constraints of tables.
+//!
+//! Catalog: `pg_constraint` (`c`, of tables). A constraint is added to the table that declares it and reaches children and partitions from
+//! there, so it waits until these have joined; inherited ones have an entry only where they differ from their origin: valid where that is
+//! not, or with a comment of their own. Constraints that are not valid, or not enforced, come after the rows.
+
+use tokio_postgres::Row;
+
+use super::inheritance::PG_INHERITS;
+use super::relation::{COLUMNS, Relation, join_relation, user_relation};
+use crate::base::Result;
+use crate::base::sql::{Sql, ident};
+use crate::pg::catalog::entry::{Phase, Scope};
+use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
+use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
+use crate::pg::catalog::row::RowExt;
+
+/// Check constraints.
+pub(super) const KIND: Kind = Kind { name: "check", scope: Scope::Object, query, read };
+
+fn query(_cx: &Context) -> Option<String> {
+    Some(constraints_query("k.contype = 'c'"))
+}
+
+/// Constraints that children inherit, with the constraints they are inherited from and the pairs of `pg_inherits` below their table.
+pub(super) fn constraints_query(condition: &str) -> String {
+    format!(
+        "SELECT * FROM (
+           SELECT {COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.convalidated AS valid, k.conislocal AS local,
+                pg_get_constraintdef(k.oid) AS definition,
+                ARRAY(SELECT pk.oid FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = k.contype
+                        AND pk.conname = k.conname WHERE i.inhrelid = k.conrelid AND NOT k.conislocal ORDER BY pk.oid) AS origins,
+                EXISTS (SELECT FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = k.contype
+                        AND pk.conname = k.conname WHERE i.inhrelid = k.conrelid AND NOT pk.convalidated) AS origin_invalid,
+                CASE WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = k.conrelid) THEN
+                  ARRAY(WITH RECURSIVE below (oid) AS (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = k.conrelid
+                          UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON i.inhparent = b.oid) SELECT oid FROM below ORDER BY oid)
+                  ELSE '{{}}' END AS descendants,
+                {}
+             FROM pg_constraint k {}
+            WHERE {condition} AND c.relkind IN ('r', 'p') AND {}) x
+          WHERE local OR (valid AND origin_invalid) OR comment IS NOT NULL
+          ORDER BY rel_schema, rel_name, name",
+        meta::columns(&MetaSource::plain(class::PG_CONSTRAINT, "k.oid")),
+        join_relation("k.conrelid"),
+        user_relation()
+    )
+}
+
+fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
+    rows.iter().map(|row| draft(row, "check")).collect()
+}
+
+/// Renders one row of [`constraints_query`].
+pub(super) fn draft(row: &Row, kind: &str) -> Result<Draft> {
+    let relation = Relation::read(row)?;
+    let (name, valid) = (row.text("name")?, row.flag("valid")?);
+    let mut entry = relation.piece(kind, if valid { Phase::Pre } else { Phase::Post }, &name);
+    let (table, constraint) = (relation.qualified(), ident(&name));
+    if row.flag("local")? {
+        let definition = row.text("definition")?;
+        entry.create.push(Sql::from(format!("ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition}")));
+        entry.drop = Some(Sql::from(format!("ALTER TABLE IF EXISTS {table} DROP CONSTRAINT IF EXISTS {constraint}")));
+    } else if valid && row.flag("origin_invalid")? {
+        entry.create.push(Sql::from(format!("ALTER TABLE {table} VALIDATE CONSTRAINT {constraint}")));
+    }
+    apply_meta(&mut entry, row, format!("CONSTRAINT {constraint} ON {table}"), None)?;
+    let mut draft = Draft::new(Address::new(class::PG_CONSTRAINT, row.oid("constraint_oid")?), entry);
+    draft.needs.push(relation.address());
+    draft.needs.extend(row.col::<Vec<u32>>("descendants")?.into_iter().map(|oid| Address::new(PG_INHERITS, oid)));
+    draft.needs.extend(row.col::<Vec<u32>>("origins")?.into_iter().map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
+    Ok(draft)
+}

@@ -1,0 +1,215 @@
+//! Columns of tables, views and materialised views, read with their relation: one JSON document a relation.
+
+use serde::Deserialize;
+use tokio_postgres::Row;
+
+use super::relation::Relation;
+use crate::base::sql::{Sql, ident};
+use crate::base::{Error, Result};
+use crate::pg::catalog::acl::{AclObject, privileges};
+use crate::pg::catalog::entry::Entry;
+use crate::pg::catalog::kind::Context;
+use crate::pg::catalog::meta::{add_comment, add_labels};
+use crate::pg::catalog::row::RowExt;
+
+/// One column, as `pg_attribute` and its relations have it.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// Type with its modifier, as `format_type` writes it.
+    #[serde(rename = "type")]
+    pub(super) data_type: String,
+    /// Collation, qualified and quoted, where it is not the type's own.
+    pub(super) collation: Option<String>,
+    /// Whether the relation defines it itself (it may inherit it as well).
+    pub(super) local: bool,
+    pub(super) not_null: Option<NotNull>,
+    pub(super) generated: Option<Generated>,
+    statistics: Option<i32>,
+    storage: Option<String>,
+    compression: Option<String>,
+    options: Option<String>,
+    comment: Option<String>,
+    labels: Vec<String>,
+}
+
+/// The not-null constraint of a column.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct NotNull {
+    /// Oid of the constraint, from PostgreSQL 18.
+    pub(super) oid: Option<u32>,
+    pub(super) name: Option<String>,
+    pub(super) no_inherit: bool,
+    /// Whether the relation declares it itself.
+    pub(super) local: bool,
+    pub(super) comment: Option<String>,
+}
+
+impl NotNull {
+    /// `CONSTRAINT name NOT NULL column NO INHERIT`, the name and the column where given.
+    pub(super) fn clause(&self, column: Option<&str>) -> String {
+        let mut text = self.name.as_ref().map(|n| format!("CONSTRAINT {} ", ident(n))).unwrap_or_default();
+        text.push_str("NOT NULL");
+        if let Some(column) = column {
+            text.push(' ');
+            text.push_str(&ident(column));
+        }
+        if self.no_inherit {
+            text.push_str(" NO INHERIT");
+        }
+        text
+    }
+}
+
+/// The expression of a generated column.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Generated {
+    /// Oid in `pg_attrdef`.
+    pub(super) oid: u32,
+    pub(super) expression: String,
+    pub(super) stored: bool,
+    /// Whether all parents that have the column have the same expression, so that inheriting the column brings it.
+    pub(super) inherited: bool,
+}
+
+impl Generated {
+    /// `GENERATED ALWAYS AS (…) STORED`.
+    pub(super) fn clause(&self) -> String {
+        format!("GENERATED ALWAYS AS ({}){}", self.expression, if self.stored { " STORED" } else { "" })
+    }
+}
+
+/// Expressions `columns` (JSON), and `column_acls` (JSON, system columns too), of `pg_class c`.
+pub(super) fn select(cx: &Context) -> String {
+    let parents =
+        "pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname AND NOT pa.attisdropped
+                   WHERE i.inhrelid = c.oid";
+    let (not_null, not_null_join) = if cx.version.at_least(18) {
+        (
+            "CASE WHEN co.oid IS NOT NULL THEN json_build_object('oid', co.oid::int8, 'name', co.conname, 'no_inherit', co.connoinherit,
+               'local', co.conislocal, 'comment', obj_description(co.oid, 'pg_constraint')) END"
+                .to_owned(),
+            "LEFT JOIN pg_constraint co ON co.conrelid = a.attrelid AND co.contype = 'n' AND co.conkey = ARRAY[a.attnum] AND co.convalidated",
+        )
+    } else {
+        (
+            format!(
+                "CASE WHEN a.attnotnull THEN json_build_object('no_inherit', false,
+                   'local', NOT EXISTS (SELECT FROM {parents} AND pa.attnotnull)) END"
+            ),
+            "",
+        )
+    };
+    let compression = if cx.version.at_least(14) {
+        format!(
+            "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4'
+               ELSE CASE WHEN EXISTS (SELECT FROM {parents} AND pa.attcompression <> '') THEN 'default' END END"
+        )
+    } else {
+        "NULL".to_owned()
+    };
+    let expression = "pg_get_expr(ad.adbin, ad.adrelid)";
+    format!(
+        "(SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+             'collation', CASE WHEN a.attcollation <> t.typcollation THEN
+                (SELECT format('%I.%I', cn.nspname, col.collname) FROM pg_collation col JOIN pg_namespace cn ON cn.oid = col.collnamespace
+                  WHERE col.oid = a.attcollation) END,
+             'local', a.attislocal, 'not_null', {not_null},
+             'generated', CASE WHEN a.attgenerated <> '' THEN json_build_object('oid', ad.oid::int8, 'expression', {expression},
+                'stored', a.attgenerated = 's',
+                'inherited', (SELECT bool_and(pa.attgenerated <> '' AND pg_get_expr(pd.adbin, pd.adrelid) = {expression}) IS TRUE
+                    FROM pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+                     AND NOT pa.attisdropped
+                    LEFT JOIN pg_attrdef pd ON pd.adrelid = pa.attrelid AND pd.adnum = pa.attnum WHERE i.inhrelid = c.oid)) END,
+             'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
+             'storage', CASE WHEN a.attstorage <> t.typstorage OR EXISTS (SELECT FROM {parents} AND pa.attstorage <> a.attstorage)
+                THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' WHEN 'm' THEN 'MAIN' END END,
+             'compression', {compression},
+             'options', array_to_string(a.attoptions, ', '),
+             'comment', col_description(c.oid, a.attnum),
+             'labels', ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
+                WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)
+             ) ORDER BY a.attnum)::text
+            FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid {not_null_join}
+            LEFT JOIN pg_attrdef ad ON a.attgenerated <> '' AND ad.adrelid = a.attrelid AND ad.adnum = a.attnum
+           WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
+         {}",
+        select_acls("c.oid")
+    )
+}
+
+/// Expression `column_acls` (JSON) of the relation `oid`.
+pub(super) fn select_acls(oid: &str) -> String {
+    format!(
+        "(SELECT json_agg(json_build_object('name', a.attname, 'acl', a.attacl::text[], 'init', p.initprivs::text[]) ORDER BY a.attnum)::text
+            FROM pg_attribute a
+            LEFT JOIN pg_init_privs p ON p.classoid = 'pg_class'::regclass AND p.objoid = a.attrelid AND p.objsubid = a.attnum
+           WHERE a.attrelid = {oid} AND NOT a.attisdropped AND (a.attacl IS NOT NULL OR p.initprivs IS NOT NULL)) AS column_acls"
+    )
+}
+
+/// Reads `columns`.
+pub(super) fn read(row: &Row) -> Result<Vec<Column>> {
+    parse(row.opt_text("columns")?)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(json: Option<String>) -> Result<Vec<T>> {
+    json.map_or(Ok(Vec::new()), |text| {
+        serde_json::from_str(&text).map_err(|e| Error::internal("read the columns of a relation").source(e))
+    })
+}
+
+#[derive(Deserialize)]
+struct ColumnAcl {
+    name: String,
+    acl: Option<Vec<String>>,
+    init: Option<Vec<String>>,
+}
+
+/// Adds comments, labels and privileges of the columns to the entry of their relation.
+pub(super) fn add_meta(entry: &mut Entry, row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> Result<()> {
+    let table = relation.qualified();
+    for column in columns {
+        let noun = Sql::from(format!("COLUMN {table}.{}", ident(&column.name)));
+        add_comment(entry, &noun, column.comment.as_deref());
+        add_labels(entry, &noun, &column.labels);
+        if let Some(NotNull { name: Some(name), comment, .. }) = &column.not_null {
+            add_comment(entry, &Sql::from(format!("CONSTRAINT {} ON {table}", ident(name))), comment.as_deref());
+        }
+    }
+    add_acls(entry, row, &table, cx)
+}
+
+/// Adds the privileges of the columns of `table` (qualified, quoted).
+pub(super) fn add_acls(entry: &mut Entry, row: &Row, table: &str, cx: &Context) -> Result<()> {
+    let owner = row.opt_text("owner")?.unwrap_or_default();
+    for column in parse::<ColumnAcl>(row.opt_text("column_acls")?)? {
+        let object = AclObject::column(format!("TABLE {table}"), &column.name, cx.version);
+        entry.privileges.extend(privileges(&object, &owner, column.acl.as_deref(), column.init.as_deref())?);
+    }
+    Ok(())
+}
+
+/// `ALTER TABLE ONLY … ALTER COLUMN …` for what CREATE TABLE has no words for, in one statement; `None` where there is nothing.
+pub(super) fn alterations(relation: &Relation, columns: &[Column]) -> Option<Sql> {
+    let mut actions = Vec::new();
+    for column in columns {
+        let mut act = |action: String| actions.push(format!("ALTER COLUMN {} {action}", ident(&column.name)));
+        if let Some(target) = column.statistics {
+            act(format!("SET STATISTICS {target}"));
+        }
+        if let Some(storage) = &column.storage {
+            act(format!("SET STORAGE {storage}"));
+        }
+        if let Some(method) = &column.compression {
+            act(format!("SET COMPRESSION {method}"));
+        }
+        if let Some(options) = column.options.as_deref().filter(|o| !o.is_empty()) {
+            act(format!("SET ({options})"));
+        }
+    }
+    if actions.is_empty() {
+        return None;
+    }
+    Some(Sql::from(format!("ALTER TABLE ONLY {} {}", relation.qualified(), actions.join(", "))))
+}

@@ -1,0 +1,59 @@
+//! Rules other than those that make views.
+//!
+//! Catalog: `pg_rewrite`.
+
+use tokio_postgres::Row;
+
+use super::relation::{COLUMNS, Relation, join_relation, user_relation};
+use crate::base::Result;
+use crate::base::sql::{Sql, ident};
+use crate::pg::catalog::entry::{Phase, Scope};
+use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
+use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
+use crate::pg::catalog::row::RowExt;
+
+/// Rules.
+pub(super) const KIND: Kind = Kind { name: "rule", scope: Scope::Object, query, read };
+
+fn query(_cx: &Context) -> Option<String> {
+    Some(format!(
+        "SELECT {COLUMNS}, r.oid AS rule_oid, r.rulename::text AS name, r.ev_enabled::text AS enabled, pg_get_ruledef(r.oid) AS definition, {}
+           FROM pg_rewrite r {}
+          WHERE r.ev_type <> '1' AND {}
+          ORDER BY n.nspname, c.relname, r.rulename",
+        meta::columns(&MetaSource::plain(class::PG_REWRITE, "r.oid")),
+        join_relation("r.ev_class"),
+        user_relation()
+    ))
+}
+
+fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
+    rows.iter().map(draft).collect()
+}
+
+fn draft(row: &Row) -> Result<Draft> {
+    let relation = Relation::read(row)?;
+    let name = row.text("name")?;
+    let (table, rule) = (relation.qualified(), ident(&name));
+    let mut entry = relation.piece("rule", Phase::Post, &name);
+    let definition = row.text("definition")?;
+    entry.create.push(Sql::from(definition.trim_end().trim_end_matches(';')));
+    if let Some(state) = firing(&row.text("enabled")?) {
+        entry.create.push(Sql::from(format!("ALTER TABLE {table} {state} RULE {rule}")));
+    }
+    entry.drop = Some(Sql::from(format!("DROP RULE IF EXISTS {rule} ON {table}")));
+    apply_meta(&mut entry, row, format!("RULE {rule} ON {table}"), None)?;
+    let mut draft = Draft::new(Address::new(class::PG_REWRITE, row.oid("rule_oid")?), entry);
+    draft.needs.push(relation.address());
+    Ok(draft)
+}
+
+/// What ALTER TABLE says before RULE or TRIGGER so that it fires as the catalog has it; `None` where it fires as a new one does.
+pub(super) fn firing(enabled: &str) -> Option<&'static str> {
+    match enabled {
+        "D" => Some("DISABLE"),
+        "R" => Some("ENABLE REPLICA"),
+        "A" => Some("ENABLE ALWAYS"),
+        _ => None,
+    }
+}

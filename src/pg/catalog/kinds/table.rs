@@ -1,0 +1,194 @@
+//! Tables, partitioned ones included: columns with types, collations, not-null constraints and generation expressions.
+//!
+//! Catalogs: `pg_class` (`r`, `p`), `pg_attribute`, generated columns of `pg_attrdef`, not-null constraints of `pg_constraint` from 18 on.
+//! Left to entries of their own, so that dependencies cannot run in a circle: defaults, identity, checks, keys, row security. Partitions
+//! are made standalone and attached later; a child is made with INHERITS unless it defines all its columns itself, when it is made
+//! standalone too, which keeps their order.
+
+use tokio_postgres::Row;
+
+use super::columns::{self, Column};
+use super::relation::{COLUMNS, Relation, in_tablespace, storage_parameters, user_relation, with_clause};
+use crate::base::Result;
+use crate::base::sql::{Sql, ident, qualified};
+use crate::pg::catalog::acl::{AclObject, AclType};
+use crate::pg::catalog::entry::{Phase, Scope};
+use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
+use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
+use crate::pg::catalog::row::RowExt;
+
+/// Tables.
+pub(super) const KIND: Kind = Kind { name: "table", scope: Scope::Object, query, read };
+
+fn query(cx: &Context) -> Option<String> {
+    Some(format!(
+        "SELECT {COLUMNS}, c.relpersistence::text AS persistence, c.relispartition AS is_partition, c.reltype AS row_type,
+                coalesce(rt.typarray, 0::oid) AS array_type, coalesce(c.reloptions, '{{}}') AS options,
+                coalesce(tc.reloptions, '{{}}') AS toast_options, ts.spcname::text AS tablespace, am.amname::text AS method,
+                c.relreplident::text AS replica_identity, c.relforcerowsecurity AS force_row_security,
+                CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type,
+                CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key,
+                ARRAY(SELECT pn.nspname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                        JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_schemas,
+                ARRAY(SELECT p.relname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                       WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_names,
+                {} AS joins_parents, {}, {}
+           FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+           LEFT JOIN pg_type rt ON rt.oid = c.reltype
+           LEFT JOIN pg_class tc ON tc.oid = c.reltoastrelid AND c.relkind = 'r'
+           LEFT JOIN pg_tablespace ts ON ts.oid = c.reltablespace
+           LEFT JOIN pg_am am ON am.oid = c.relam
+          WHERE c.relkind IN ('r', 'p') AND {}
+          ORDER BY n.nspname, c.relname",
+        joins_parents(cx),
+        columns::select(cx),
+        meta::columns(&MetaSource::new(class::PG_CLASS, "c.oid", "c.relowner", "c.relacl")),
+        user_relation()
+    ))
+}
+
+fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
+    rows.iter().map(|row| draft(row, cx)).collect()
+}
+
+fn draft(row: &Row, cx: &Context) -> Result<Draft> {
+    let relation = Relation::read(row)?;
+    let columns = columns::read(row)?;
+    let mut entry = relation.entry(Phase::Pre);
+    entry.create = create(row, &relation, &columns, cx)?;
+    entry.drop = Some(Sql::from(format!("DROP TABLE IF EXISTS {}", relation.qualified())));
+    let noun = relation.noun();
+    apply_meta(&mut entry, row, noun.as_str(), Some(&AclObject::new(AclType::Table, noun.as_str(), cx.version)))?;
+    columns::add_meta(&mut entry, row, &relation, &columns, cx)?;
+    let mut draft = Draft::new(relation.address(), entry);
+    for column in ["row_type", "array_type"] {
+        draft.also.push(Address::new(class::PG_TYPE, row.oid(column)?));
+    }
+    for column in &columns {
+        draft.also.extend(column.generated.as_ref().map(|g| Address::new(class::PG_ATTRDEF, g.oid)));
+        draft.also.extend(column.not_null.as_ref().and_then(|n| n.oid).map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
+    }
+    Ok(draft)
+}
+
+/// Condition: the child `c` of other tables is made standalone and joins them later ([`super::inheritance`]): all its columns are its own,
+/// and so are its not-null constraints where these have an origin of their own.
+pub(super) fn joins_parents(cx: &Context) -> String {
+    let mut condition = "(NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attislocal)"
+        .to_owned();
+    if cx.version.at_least(18) {
+        condition.push_str(
+            " AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'n' AND NOT x.conislocal)",
+        );
+    }
+    condition + ")"
+}
+
+/// How the table comes to its columns.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// It names all of them; parents, if any, are joined later.
+    Standalone,
+    /// It names its own, INHERITS brings the others.
+    Inherits,
+    /// It names those that its type leaves open.
+    Typed,
+}
+
+fn shape(row: &Row) -> Result<Shape> {
+    let parents: Vec<String> = row.col("parent_names")?;
+    Ok(if row.opt_text("of_type")?.is_some() {
+        Shape::Typed
+    } else if row.flag("is_partition")? || parents.is_empty() || row.flag("joins_parents")? {
+        Shape::Standalone
+    } else {
+        Shape::Inherits
+    })
+}
+
+fn create(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> Result<Vec<Sql>> {
+    let shape = shape(row)?;
+    let partitioned = row.opt_text("partition_key")?;
+    let unlogged = if row.text("persistence")? == "u" && partitioned.is_none() { "UNLOGGED " } else { "" };
+    let mut text = format!("CREATE {unlogged}TABLE {}", relation.qualified());
+    if let Some(of_type) = row.opt_text("of_type")? {
+        text.push_str(&format!(" OF {of_type}"));
+    }
+    let elements = elements(columns, shape, cx);
+    if !elements.is_empty() {
+        text.push_str(&format!(" (\n    {}\n)", elements.join(",\n    ")));
+    } else if shape != Shape::Typed {
+        text.push_str(" ()");
+    }
+    if shape == Shape::Inherits {
+        let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
+        let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
+        text.push_str(&format!(" INHERITS ({})", parents.join(", ")));
+    }
+    if let Some(key) = &partitioned {
+        text.push_str(&format!(" PARTITION BY {key}"));
+    }
+    if let Some(method) = row.opt_text("method")?.filter(|m| m != "heap") {
+        text.push_str(&format!(" USING {}", ident(&method)));
+    }
+    let mut parameters = storage_parameters(&row.col::<Vec<String>>("options")?, "");
+    parameters.extend(storage_parameters(&row.col::<Vec<String>>("toast_options")?, "toast."));
+    text.push_str(&with_clause(&parameters));
+    let mut statements = in_tablespace(row.opt_text("tablespace")?.as_deref(), vec![Sql::from(text)]);
+    statements.extend(alterations(row, relation, columns, shape, cx)?);
+    Ok(statements)
+}
+
+fn elements(columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
+    let mut elements = Vec::new();
+    for column in columns {
+        if shape == Shape::Inherits && !column.local {
+            if let Some(not_null) = column.not_null.as_ref().filter(|n| n.local && cx.version.at_least(18)) {
+                elements.push(not_null.clause(Some(&column.name)));
+            }
+            continue;
+        }
+        let mut parts = vec![ident(&column.name)];
+        if shape != Shape::Typed {
+            parts.push(column.data_type.clone());
+            parts.extend(column.collation.as_ref().map(|c| format!("COLLATE {c}")));
+        }
+        let own_expression = |inherited: bool| shape != Shape::Inherits || !inherited;
+        parts.extend(column.generated.as_ref().filter(|g| own_expression(g.inherited)).map(columns::Generated::clause));
+        let own_constraint = |local: bool| shape != Shape::Inherits || local;
+        parts.extend(column.not_null.as_ref().filter(|n| own_constraint(n.local)).map(|n| n.clause(None)));
+        if shape != Shape::Typed || parts.len() > 1 {
+            elements.push(parts.join(" "));
+        }
+    }
+    elements
+}
+
+fn alterations(row: &Row, relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Result<Vec<Sql>> {
+    let table = relation.qualified();
+    let mut statements = Vec::new();
+    if shape == Shape::Inherits {
+        for column in columns.iter().filter(|c| !c.local) {
+            let name = ident(&column.name);
+            if column.not_null.as_ref().is_some_and(|n| n.local) && !cx.version.at_least(18) {
+                statements.push(Sql::from(format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} SET NOT NULL")));
+            }
+            if let Some(generated) = column.generated.as_ref().filter(|g| !g.inherited && cx.version.at_least(17)) {
+                let expression = &generated.expression;
+                statements.push(Sql::from(format!("ALTER TABLE {table} ALTER COLUMN {name} SET EXPRESSION AS ({expression})")));
+            }
+        }
+    }
+    statements.extend(columns::alterations(relation, columns));
+    match row.text("replica_identity")?.as_str() {
+        "n" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY NOTHING"))),
+        "f" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"))),
+        _ => {}
+    }
+    if row.flag("force_row_security")? {
+        statements.push(Sql::from(format!("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY")));
+    }
+    Ok(statements)
+}

@@ -1,0 +1,178 @@
+//! What one worker reads in one go: a range of a large table, a group of small tables, a range of large objects.
+//!
+//! Boundaries depend on fixed block numbers and on names alone, so that a table that grows, comes or goes leaves the parts of all others as they were.
+
+use super::names::{begins_group, stream};
+use super::statements::copy_out;
+use crate::base::limits::{RANGE_BLOCKS, SMALL_TABLE_BYTES};
+use crate::pg::catalog::extract::TableInfo;
+use crate::pg::large_objects::{self, Access, OidRange};
+
+/// One statement of a unit: one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Index of the table in the list that the units were made of; the large objects come after the last.
+    pub(super) table: usize,
+    /// What is read, for messages: `table "s"."t"`.
+    pub(super) what: String,
+    /// Schema and name of the table to lock; none for large objects.
+    pub(super) lock: Option<(String, String)>,
+    /// Name of the stream.
+    pub(super) stream: String,
+    /// First block.
+    pub(super) from_block: Option<u64>,
+    /// First block after it.
+    pub(super) to_block: Option<u64>,
+    /// COPY … TO STDOUT.
+    pub(super) sql: String,
+    /// Bytes on the server's disk.
+    pub(super) weight: u64,
+}
+
+/// Pieces that share parts and are read by one worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Name of the group.
+    pub(super) name: String,
+    /// In order.
+    pub(super) pieces: Vec<Piece>,
+}
+
+impl Unit {
+    /// Bytes on the server's disk.
+    pub(super) fn weight(&self) -> u64 {
+        self.pieces.iter().map(|p| p.weight).sum()
+    }
+
+    /// Tables to lock.
+    pub(super) fn locks(&self) -> Vec<(&str, &str)> {
+        self.pieces.iter().filter_map(|p| p.lock.as_ref()).map(|(s, t)| (s.as_str(), t.as_str())).collect()
+    }
+}
+
+/// Units of all tables, which are in order of schema and name; the heaviest first, so that no worker is left with one at the end.
+pub(super) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let mut small: Option<Unit> = None;
+    for (index, table) in tables.iter().enumerate() {
+        if table.heap_bytes > SMALL_TABLE_BYTES {
+            units.extend(ranges(index, table));
+            continue;
+        }
+        let piece = piece(index, table, None, None);
+        match &mut small {
+            Some(group) if !begins_group(&table.schema, &table.name) => group.pieces.push(piece),
+            _ => units.extend(small.replace(Unit { name: format!("small/{}", piece.stream), pieces: vec![piece] })),
+        }
+    }
+    units.extend(small);
+    if let Some(access) = access {
+        units.extend(objects.iter().map(|range| object_unit(tables.len(), range, access)));
+    }
+    units.sort_by(|a, b| b.weight().cmp(&a.weight()).then_with(|| a.name.cmp(&b.name)));
+    units
+}
+
+fn ranges(index: usize, table: &TableInfo) -> Vec<Unit> {
+    let unit = |from, to| {
+        let piece = piece(index, table, from, to);
+        Unit { name: piece.stream.clone(), pieces: vec![piece] }
+    };
+    if !table.ranges || table.condition.is_some() {
+        return vec![unit(None, None)];
+    }
+    let count = table.blocks.div_ceil(RANGE_BLOCKS).max(1);
+    (0..count).map(|n| unit(Some(n * RANGE_BLOCKS), (n + 1 < count).then_some((n + 1) * RANGE_BLOCKS))).collect()
+}
+
+fn piece(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>) -> Piece {
+    let blocks = to.unwrap_or(table.blocks).saturating_sub(from.unwrap_or(0));
+    let weight = if from.is_none() { table.heap_bytes } else { table.heap_bytes / table.blocks.max(1) * blocks };
+    Piece {
+        table: index,
+        what: format!("table {}", crate::base::sql::qualified(&table.schema, &table.name)),
+        lock: Some((table.schema.clone(), table.name.clone())),
+        stream: stream(&table.schema, &table.name, from),
+        from_block: from,
+        to_block: to,
+        sql: copy_out(&table.schema, &table.name, &table.columns, from, to, table.condition.as_deref()),
+        weight,
+    }
+}
+
+fn object_unit(index: usize, range: &OidRange, access: Access) -> Unit {
+    let stream = large_objects::stream(range);
+    let piece = Piece {
+        table: index,
+        what: "large objects".to_owned(),
+        lock: None,
+        stream: stream.clone(),
+        from_block: Some(range.from),
+        to_block: Some(range.to),
+        sql: large_objects::copy_out(range, access),
+        // Their sizes are not known without reading them; a few pages each is typical.
+        weight: range.objects * 8192,
+    };
+    Unit { name: stream, pieces: vec![piece] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, blocks: u64) -> TableInfo {
+        TableInfo {
+            oid: 1,
+            entry: format!("table {name}"),
+            schema: "s".to_owned(),
+            name: name.to_owned(),
+            columns: vec!["a".to_owned()],
+            unlogged: false,
+            heap_bytes: blocks * 8192,
+            blocks,
+            ranges: true,
+            condition: None,
+        }
+    }
+
+    #[test]
+    fn ranges_of_a_growing_table_keep_their_boundaries() {
+        let of = |blocks| -> Vec<(Option<u64>, Option<u64>)> {
+            let mut found: Vec<_> =
+                units(&[table("t", blocks)], &[], None).iter().map(|u| (u.pieces[0].from_block, u.pieces[0].to_block)).collect();
+            found.sort();
+            found
+        };
+        assert_eq!(of(RANGE_BLOCKS), [(Some(0), None)]);
+        assert_eq!(
+            of(2 * RANGE_BLOCKS + 1),
+            [(Some(0), Some(RANGE_BLOCKS)), (Some(RANGE_BLOCKS), Some(2 * RANGE_BLOCKS)), (Some(2 * RANGE_BLOCKS), None)]
+        );
+    }
+
+    #[test]
+    fn a_new_small_table_changes_one_group_at_most() {
+        let tables: Vec<TableInfo> = (0..1000).map(|i| table(&format!("t{i:04}"), 1)).collect();
+        let groups = |tables: &[TableInfo]| -> Vec<Vec<String>> {
+            let mut all: Vec<Vec<String>> =
+                units(tables, &[], None).iter().map(|u| u.pieces.iter().map(|p| p.stream.clone()).collect()).collect();
+            all.sort();
+            all
+        };
+        let before = groups(&tables);
+        assert!(before.len() > 5 && before.len() < 60, "{} groups", before.len());
+        let mut more = tables.clone();
+        more.insert(500, table("t0499x", 1));
+        let after = groups(&more);
+        assert!(before.iter().filter(|g| !after.contains(g)).count() <= 1);
+    }
+
+    #[test]
+    fn all_weight_is_spread_over_the_pieces_and_the_heaviest_come_first() {
+        let list = [table("a", 3 * RANGE_BLOCKS + 5), table("b", 2), table("c", RANGE_BLOCKS / 2)];
+        let all = units(&list, &[], None);
+        let total: u64 = all.iter().map(Unit::weight).sum();
+        assert_eq!(total, list.iter().map(|t| t.heap_bytes).sum::<u64>());
+        assert!(all.windows(2).all(|w| w[0].weight() >= w[1].weight()));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a server says about itself, and the few things that are done to whole databases.
+
+use serde::{Deserialize, Serialize};
+
+use super::connect::Target;
+use super::session::{Session, column};
+use super::version::Version;
+use crate::base::Result;
+use crate::base::sql::ident;
+
+/// A server, and one database of it, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFacts {
+    /// Identifies the cluster for its whole life; a copy made by physical means shares it. Absent where it may not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// Version number.
+    pub version: Version,
+    /// Version as the server writes it: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub version_text: String,
+    /// Timeline, where it may be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
+    /// Position in the write-ahead log, `0/1A2B3C4`: whatever was committed before it is in the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lsn: Option<String>,
+    /// Whether the server is a standby.
+    pub in_recovery: bool,
+    /// Encoding of the database.
+    pub encoding: String,
+    /// `LC_COLLATE` of the database.
+    pub collate: String,
+    /// `LC_CTYPE` of the database.
+    pub ctype: String,
+    /// Size of the database on the server's disk, in bytes.
+    pub database_bytes: u64,
+    /// Role that we are.
+    pub user: String,
+    /// Whether that role is a superuser.
+    pub superuser: bool,
+}
+
+/// Facts of the server and database of `target`.
+pub async fn server_facts(target: &Target) -> Result<ServerFacts> {
+    target.connect().await?.facts().await
+}
+
+/// Names of all databases that accept connections and are no templates, sorted.
+pub async fn databases(target: &Target) -> Result<Vec<String>> {
+    let session = target.connect().await?;
+    let rows = session
+        .rows(
+            "list databases",
+            "SELECT datname::text FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname COLLATE \"C\"",
+        )
+        .await?;
+    rows.iter().map(|row| column(row, 0)).collect()
+}
+
+/// Creates the empty database `name` on the server of `target`, from `template0`.
+pub async fn create_database(target: &Target, name: &str) -> Result<()> {
+    let session = target.connect().await?;
+    session.run(&format!("create database {name}"), &format!("CREATE DATABASE {} TEMPLATE template0", ident(name))).await
+}
+
+/// Drops database `name` on the server of `target` if it exists, ending its sessions.
+pub async fn drop_database(target: &Target, name: &str) -> Result<()> {
+    let session = target.connect().await?;
+    session.run(&format!("drop database {name}"), &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name))).await
+}
+
+const FACTS: &str = "
+SELECT current_setting('server_version'), pg_is_in_recovery(), pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
+       CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END,
+       current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+  FROM pg_database d WHERE d.datname = current_database()";
+
+const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
+
+impl Session {
+    /// Facts of the server and of the database that this session is in; not within a transaction.
+    pub(crate) async fn facts(&self) -> Result<ServerFacts> {
+        let row = self.row("read facts of the server", FACTS).await?;
+        Ok(ServerFacts {
+            system_identifier: self.optional("SELECT system_identifier::text FROM pg_control_system()").await,
+            version: self.version(),
+            version_text: column(&row, 0)?,
+            timeline: self
+                .optional("SELECT timeline_id::text FROM pg_control_checkpoint()")
+                .await
+                .and_then(|text| text.parse().ok()),
+            lsn: self.optional(POSITION).await,
+            in_recovery: column(&row, 1)?,
+            encoding: column(&row, 2)?,
+            collate: column(&row, 3)?,
+            ctype: column(&row, 4)?,
+            database_bytes: u64::try_from(column::<i64>(&row, 5)?).unwrap_or(0),
+            user: column(&row, 6)?,
+            superuser: column::<Option<bool>>(&row, 7)?.unwrap_or(false),
+        })
+    }
+
+    /// What managed services and lesser roles may refuse to tell.
+    async fn optional(&self, sql: &str) -> Option<String> {
+        match self.client().query_one(sql, &[]).await {
+            Ok(row) => row.try_get(0).ok().flatten(),
+            Err(error) => {
+                tracing::debug!(%error, "the server does not tell");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A session whose settings are ours, and the statements that every part of the engine needs.
+//!
+//! Settings that a role, a database or a server carries (`ALTER ROLE … SET`, `ALTER DATABASE … SET`) would change how values and definitions
+//! are written: they are pinned here and nowhere else, with SET after the login, because poolers refuse startup options. Statements of export
+//! and restore are named methods in `export::statements` and `restore::statements`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::{CancelToken, Client, Connection, Row, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error;
+use super::version::Version;
+use crate::base::sql::literal;
+use crate::base::{Error, Result};
+
+/// Pinned in every session, where the server's version knows the setting. `lc_monetary` is how `money` is written: the same on both sides, or amounts
+/// would change. The last two make a server hide damage; only a superuser may set them, and without that right a session with one of them on
+/// is refused.
+const PINNED: &[(&str, &str)] = &[
+    ("standard_conforming_strings", "on"),
+    ("escape_string_warning", "off"),
+    ("client_encoding", "UTF8"),
+    ("client_min_messages", "warning"),
+    ("datestyle", "ISO, MDY"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("lc_monetary", "C"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("xmlbinary", "base64"),
+    ("xmloption", "content"),
+    ("array_nulls", "on"),
+    ("transform_null_equals", "off"),
+    ("quote_all_identifiers", "off"),
+    ("row_security", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("transaction_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    ("synchronize_seqscans", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("jit", "off"),
+    ("enable_tidscan", "on"),
+    ("zero_damaged_pages", "off"),
+    ("ignore_checksum_failure", "off"),
+];
+
+/// One logged-in connection with pinned settings.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    connection: JoinHandle<()>,
+    tls: MakeTls,
+    target: String,
+    version: Version,
+}
+
+/// Hides what has no `Debug` of its own.
+#[derive(Clone)]
+struct MakeTls(MakeRustlsConnect);
+
+impl std::fmt::Debug for MakeTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TLS")
+    }
+}
+
+/// Ends a running statement from outside.
+#[derive(Clone)]
+pub(crate) struct Canceller {
+    token: CancelToken,
+    tls: MakeTls,
+}
+
+impl Canceller {
+    /// Asks the server to end what the session is doing; nothing happens if it is idle or gone.
+    pub(crate) async fn cancel(&self) {
+        if let Err(error) = self.token.cancel_query(self.tls.0.clone()).await {
+            tracing::debug!(%error, "cancel request was not delivered");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A COPY in flight would be read to its end otherwise.
+        self.connection.abort();
+    }
+}
+
+impl Session {
+    /// Takes over a new connection: checks the version and pins the settings.
+    pub(super) async fn start<S>(
+        client: Client,
+        connection: Connection<Socket, S>,
+        tls: MakeRustlsConnect,
+        target: String,
+    ) -> Result<Self>
+    where
+        S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
+    {
+        let connection = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection to the server ended");
+            }
+        });
+        let mut session = Self { client, connection, tls: MakeTls(tls), target, version: Version(0) };
+        session.pin(PINNED).await?;
+        session.version = session.read_version().await?;
+        if session.version.major() < Version::OLDEST {
+            return Err(Error::unsupported(format!(
+                "{} runs PostgreSQL {}, and the oldest supported is {}",
+                session.target,
+                session.version.major(),
+                Version::OLDEST
+            )));
+        }
+        Ok(session)
+    }
+
+    /// The connection, for catalog queries.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Version of the server.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Where it is connected to, without secrets.
+    pub(crate) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether the connection is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// A handle to cancel what this session runs.
+    pub(crate) fn canceller(&self) -> Canceller {
+        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
+    }
+
+    /// Sets settings for the rest of the session, where the server knows them and they differ. The empty `search_path` comes first: an operator
+    /// of somebody's own schema must not be found in the second statement.
+    pub(crate) async fn pin(&self, settings: &[(&str, &str)]) -> Result<()> {
+        let mut values = String::new();
+        for (name, value) in settings {
+            let comma = if values.is_empty() { "" } else { ", " };
+            let _ = write!(values, "{comma}({}, {})", literal(name), literal(value));
+        }
+        self.run(
+            "set up the session",
+            &format!(
+                "SELECT pg_catalog.set_config('search_path', '', false); \
+                 SELECT pg_catalog.set_config(s.name, v.value, false) FROM pg_catalog.pg_settings s \
+                 JOIN (VALUES {values}) v (name, value) ON pg_catalog.lower(s.name) = v.name WHERE s.setting <> v.value"
+            ),
+        )
+        .await
+    }
+
+    /// Rows are sent and taken in this encoding: that of the source's database, so that every byte comes back as it was.
+    pub(crate) async fn use_encoding(&self, encoding: &str) -> Result<()> {
+        self.run("set the encoding", &format!("SELECT pg_catalog.set_config('client_encoding', {}, false)", literal(encoding)))
+            .await
+    }
+
+    /// Limits how long a statement waits for a lock; zero waits for ever.
+    pub(crate) async fn limit_lock_waits(&self, limit: Duration) -> Result<()> {
+        let text = format!("SELECT pg_catalog.set_config('lock_timeout', '{}', false)", limit.as_millis());
+        self.run("set lock_timeout", &text).await
+    }
+
+    /// Runs statements that return nothing of interest, as one implicit transaction unless they say otherwise.
+    pub(crate) async fn run(&self, what: &str, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).await.map_err(|e| error::statement(what, &e))
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn rows(&self, what: &str, sql: &str) -> Result<Vec<Row>> {
+        self.client.query(sql, &[]).await.map_err(|e| error::statement(what, &e))
+    }
+
+    /// The one row of a query.
+    pub(crate) async fn row(&self, what: &str, sql: &str) -> Result<Row> {
+        self.client.query_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
+    }
+
+    async fn read_version(&self) -> Result<Version> {
+        let row = self.row("read the server's version", "SELECT current_setting('server_version_num')::int4").await?;
+        let number: i32 = column(&row, 0)?;
+        Ok(Version(number.unsigned_abs()))
+    }
+}
+
+/// A column of a row of ours; the statement and its type stand side by side, so a mismatch is a bug.
+pub(crate) fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a Row, index: usize) -> Result<T> {
+    row.try_get(index).map_err(|e| Error::internal(format!("unexpected column {index} in an answer of the server")).source(e))
+}

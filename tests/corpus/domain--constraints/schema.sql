@@ -1,0 +1,15 @@
+CREATE DOMAIN positive AS numeric(12, 2) DEFAULT 1.50 NOT NULL CONSTRAINT above_zero CHECK (VALUE > 0);
+COMMENT ON DOMAIN positive IS 'more than nothing';
+COMMENT ON CONSTRAINT above_zero ON DOMAIN positive IS 'z''ero';
+CREATE FUNCTION is_short(t text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT length($1) < 10';
+CREATE DOMAIN short AS text COLLATE "C" DEFAULT 'a''b' CHECK (is_short(VALUE)) CONSTRAINT "Odd ""c" CHECK (VALUE <> 'x\y');
+ALTER DOMAIN short ADD CONSTRAINT later CHECK (VALUE <> 'never') NOT VALID;
+CREATE DOMAIN shorter AS short CHECK (length(VALUE) < 5);
+CREATE DOMAIN many AS integer[] CHECK (array_length(VALUE, 1) > 1);
+ALTER DOMAIN short OWNER TO corpus_owner;
+REVOKE USAGE ON TYPE short FROM PUBLIC;
+GRANT USAGE ON TYPE short TO corpus_writer;
+CREATE DOMAIN nullable AS int NULL;
+CREATE DOMAIN ring AS int;
+CREATE FUNCTION check_ring(c ring) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT true';
+ALTER DOMAIN ring ADD CHECK (check_ring(VALUE));

@@ -1,0 +1,13 @@
+CREATE SCHEMA tools;
+CREATE EXTENSION hstore WITH SCHEMA tools;
+CREATE EXTENSION citext;
+COMMENT ON EXTENSION hstore IS 'keys and values';
+GRANT EXECUTE ON FUNCTION tools.hstore(text, text) TO corpus_reader;
+REVOKE EXECUTE ON FUNCTION citext_eq(citext, citext) FROM PUBLIC;
+GRANT USAGE ON TYPE citext TO corpus_reader WITH GRANT OPTION;
+REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text) TO corpus_reader;
+GRANT SELECT ON TABLE pg_catalog.pg_authid TO corpus_reader;
+GRANT SELECT (rolname) ON TABLE pg_catalog.pg_authid TO corpus_writer;
+CREATE DOMAIN address AS citext;
+CREATE FUNCTION first_key(h tools.hstore) RETURNS text LANGUAGE sql AS 'SELECT (tools.akeys($1))[1]';

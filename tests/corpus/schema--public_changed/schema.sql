@@ -1,0 +1,4 @@
+ALTER SCHEMA public OWNER TO corpus_owner;
+COMMENT ON SCHEMA public IS NULL;
+GRANT CREATE ON SCHEMA public TO corpus_writer;
+REVOKE USAGE ON SCHEMA public FROM PUBLIC;

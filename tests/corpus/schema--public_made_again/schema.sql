@@ -1,0 +1,4 @@
+DROP SCHEMA public;
+-- next
+CREATE SCHEMA public;
+COMMENT ON SCHEMA public IS 'made again';
