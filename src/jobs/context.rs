@@ -12,9 +12,9 @@ use crate::policy::{self, Environment, Policy};
 use crate::repo::Vault;
 use crate::repo::lease::Owner;
 use crate::repo::listing;
+use crate::store::SharedStore;
 use crate::store::metered::Meter;
 use crate::store::open::{StoreOptions, open};
-use crate::store::SharedStore;
 
 /// What every use case needs.
 #[derive(Debug, Clone)]
@@ -55,8 +55,9 @@ impl Place {
     /// The policy, for what cannot be done without one.
     pub fn policy(&self) -> Result<&Policy> {
         self.policy.as_ref().ok_or_else(|| {
-            Error::not_found(format!("there is no policy file '{}.toml'", self.name))
-                .hint("name the folder of the policy files with --policies; restores, listings and verifications work without one")
+            Error::not_found(format!("there is no policy file '{}.toml'", self.name)).hint(
+                "name the folder of the policy files with --policies; restores, listings and verifications work without one",
+            )
         })
     }
 }
