@@ -19,11 +19,6 @@ impl Shutdown {
         Self(self.0.child_token())
     }
 
-    /// A token that falls with this one, and can fall alone.
-    pub fn child(&self) -> Self {
-        Self(self.0.child_token())
-    }
-
     /// Asks everybody to stop.
     pub fn cancel(&self) {
         self.0.cancel();

@@ -20,7 +20,7 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Folder with the policy files [default: $PGKEEP_POLICIES, ./policies, /etc/pgkeep/policies]
-    #[arg(long, global = true, value_name = "DIR", env = "PGKEEP_POLICIES", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "DIR")]
     pub policies: Option<PathBuf>,
     /// Store to use without a policy file: s3://bucket/prefix or file:///path; POLICY then names a vault in it
     #[arg(long, global = true, value_name = "URL")]

@@ -97,7 +97,7 @@ async fn run(cli: Cli, shutdown: Shutdown) -> u8 {
         shutdown,
         policies: cli.global.policies.clone(),
         store: cli.global.store.clone(),
-        env: Environment::process(),
+        env: Environment::Process,
     };
     let name = name(&cli.command);
     let outcome = dispatch(&cx, cli).await;

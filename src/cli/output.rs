@@ -102,7 +102,7 @@ pub fn confirm(question: &str) -> Option<bool> {
 /// A table with a header, columns padded; `right` names the columns of numbers.
 pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.iter().copied());
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.iter().copied());
     for row in rows {
         table.add_row(row);
     }

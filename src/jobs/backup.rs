@@ -124,7 +124,7 @@ fn report(place: &Place, vault: &Vault, head: Head, pinned: bool, took: Duration
         pinned,
         seconds: took.as_secs_f64(),
         source: list::source(&head)?,
-        requests: place.meter.snapshot().requests(),
+        requests: place.meter.usage().requests(),
         backup: head.backup,
         consistent_at: head.consistent_at,
         committed_at: head.committed_at,
@@ -198,7 +198,7 @@ impl Work<'_> {
     async fn export(&self, writer: &Arc<Writer>) -> Result<(ClusterExport, Vec<Export>)> {
         let options = ExportOptions {
             jobs: self.source.jobs(),
-            exclude_table_data: self.source.exclude_table_data.clone(),
+            exclude_table_data: self.excluded(),
             allow_unmodeled: self.source.allow_unmodeled,
         };
         let first = self.databases.first().ok_or_else(|| Error::internal("no database to back up"))?;
@@ -224,7 +224,7 @@ impl Work<'_> {
     ) -> Result<Commit> {
         let mut toc = Toc::new(cluster);
         for export in exports {
-            toc.add(export, &self.source.exclude_table_data);
+            toc.add(export, &self.excluded());
         }
         let counts = Counts {
             rows: exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.rows).sum(),
@@ -255,6 +255,10 @@ impl Work<'_> {
             objects: counts.objects,
             tables: counts.tables,
         })
+    }
+
+    fn excluded(&self) -> Vec<String> {
+        self.source.exclude_table_data.iter().map(ToString::to_string).collect()
     }
 
     /// Counts of the last proven backup, else of the newest that is not suspicious.

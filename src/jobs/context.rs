@@ -15,6 +15,7 @@ use crate::repo::listing;
 use crate::store::SharedStore;
 use crate::store::metered::Meter;
 use crate::store::open::{StoreOptions, open};
+use std::sync::Arc;
 
 /// What every use case needs.
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ pub struct Place {
     /// The store.
     pub store: SharedStore,
     /// Counts the store's requests.
-    pub meter: Meter,
+    pub meter: Arc<Meter>,
 }
 
 impl Place {
@@ -55,9 +56,8 @@ impl Place {
     /// The policy, for what cannot be done without one.
     pub fn policy(&self) -> Result<&Policy> {
         self.policy.as_ref().ok_or_else(|| {
-            Error::not_found(format!("there is no policy file '{}.toml'", self.name)).hint(
-                "name the folder of the policy files with --policies; restores, listings and verifications work without one",
-            )
+            Error::not_found(format!("there is no policy file '{}.toml'", self.name))
+                .hint("name the folder of the policy files with --policies; restores, listings and verifications work without one")
         })
     }
 }
@@ -84,22 +84,19 @@ impl Context {
 
     /// Where `name` lives: its policy's store, or the one that the caller named.
     pub async fn place(&self, name: &str) -> Result<Place> {
-        let options = match &self.store {
+        let (policy, options) = match &self.store {
             // With a store at hand the file is a help, not a need: in a disaster it may be gone, or wrong.
             Some(url) => {
                 let policy = self.policy(name).ok();
-                let mut options = policy.as_ref().map(|p| store_options(p, url.clone())).unwrap_or_default();
-                options.url.clone_from(url);
+                let options = policy.as_ref().map_or_else(|| StoreOptions::new(url), |p| store_options(p, url));
                 (policy, options)
             }
             None => {
                 let policy = self.policy(name)?;
-                let url = policy.store_url(&self.env)?;
-                let options = store_options(&policy, url);
+                let options = store_options(&policy, &policy.store_url(&self.env)?);
                 (Some(policy), options)
             }
         };
-        let (policy, options) = options;
         let opened = open(&options, self.clock.clone()).await?;
         Ok(Place { name: name.to_owned(), policy, store: opened.store, meter: opened.meter })
     }
@@ -125,7 +122,7 @@ impl Context {
     pub async fn names(&self) -> Result<Vec<String>> {
         match &self.store {
             Some(url) => {
-                let opened = open(&StoreOptions { url: url.clone(), ..StoreOptions::default() }, self.clock.clone()).await?;
+                let opened = open(&StoreOptions::new(url), self.clock.clone()).await?;
                 let names = listing::vaults(&opened.store).await?;
                 if names.is_empty() {
                     return Err(Error::not_found(format!("{} holds no vault", opened.store.describe()))
@@ -138,14 +135,13 @@ impl Context {
     }
 }
 
-fn store_options(policy: &Policy, url: String) -> StoreOptions {
+fn store_options(policy: &Policy, url: &str) -> StoreOptions {
     StoreOptions {
-        url,
         storage_class: policy.store.storage_class.map(|c| c.as_str().to_owned()),
         sse_kms_key_id: policy.store.sse_kms_key_id.clone(),
         region: policy.store.region.clone(),
-        concurrency: Some(policy.store.concurrency),
-        ..StoreOptions::default()
+        concurrency: policy.store.concurrency,
+        ..StoreOptions::new(url)
     }
 }
 

@@ -95,28 +95,7 @@ fn drops(decision: &Decision) -> Vec<Drop> {
 
 async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision, Option<Refusal>)> {
     let policy = place.policy()?;
-    let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
-    if let Some(damaged) = listing.damaged.first() {
-        return Err(Error::integrity(format!("backup {}: {}", damaged.backup, damaged.error))
-            .hint("nothing is pruned while a head cannot be read: it may name any part"));
-    }
-    let facts: Vec<BackupFacts> = listing
-        .backups
-        .iter()
-        .map(|head| {
-            let pin = pins.iter().find(|p| p.backup == head.backup);
-            BackupFacts {
-                id: head.backup.clone(),
-                consistent_at: head.consistent_at,
-                committed_at: head.committed_at,
-                complete: !proofs.failed(&head.backup),
-                anomalous: !head.anomalies.is_empty() && pin.is_none(),
-                proven: proofs.level(&head.backup) == Some(Level::Restore),
-                pinned: pin.map(|p| p.reason.clone().unwrap_or_else(|| format!("by {}", p.by))),
-                keep_until: head.keep_until,
-            }
-        })
-        .collect();
+    let facts = facts_of(vault).await?;
     let now = cx.clock.now();
     let last = runs::newest(vault, 50)
         .await?
@@ -125,4 +104,34 @@ async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision,
         .map(|r| LastRun { id: r.run, succeeded: r.state == RunState::Succeeded });
     let refused = if facts.is_empty() { None } else { retention::may_prune(&facts, last.as_ref(), policy.max_age, now).err() };
     Ok((retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now), refused))
+}
+
+/// What retention needs to know of each backup; `None` when there is no vault yet.
+pub async fn facts(cx: &Context, policy: &str) -> Result<Option<Vec<BackupFacts>>> {
+    match cx.find_vault(policy).await? {
+        (_, Some(vault)) => facts_of(&vault).await.map(Some),
+        (_, None) => Ok(None),
+    }
+}
+
+async fn facts_of(vault: &Vault) -> Result<Vec<BackupFacts>> {
+    let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
+    if let Some(damaged) = listing.damaged.first() {
+        return Err(Error::integrity(format!("backup {}: {}", damaged.backup, damaged.error))
+            .hint("nothing is pruned while a head cannot be read: it may name any part"));
+    }
+    let facts = listing.backups.iter().map(|head| {
+        let pin = pins.iter().find(|p| p.backup == head.backup);
+        BackupFacts {
+            id: head.backup.clone(),
+            consistent_at: head.consistent_at,
+            committed_at: head.committed_at,
+            complete: !proofs.failed(&head.backup),
+            anomalous: !head.anomalies.is_empty() && pin.is_none(),
+            proven: proofs.level(&head.backup) == Some(Level::Restore),
+            pinned: pin.map(|p| p.reason.clone().unwrap_or_else(|| format!("by {}", p.by))),
+            keep_until: head.keep_until,
+        }
+    });
+    Ok(facts.collect())
 }

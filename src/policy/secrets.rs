@@ -42,6 +42,11 @@ pub struct Template {
     key: String,
 }
 
+/// A value that a command line names: itself, or a reference as in a policy. Errors never show it.
+pub fn resolve_reference(text: &str, env: &Environment) -> Result<Secret<String>> {
+    Template::parse(text, Path::new("command line"), "value", true)?.resolve(env)
+}
+
 /// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
