@@ -7,3 +7,4 @@ mod catalog_relations;
 mod main_job;
 mod support;
 mod vault;
+mod store;
