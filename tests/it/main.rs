@@ -1,10 +1,11 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+mod by_hand;
 mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
 mod main_job;
+mod store;
 mod support;
 mod vault;
-mod store;

@@ -14,6 +14,7 @@ use pgkeep::base::ids::BackupId;
 use pgkeep::base::limits::{IN_FLIGHT_BYTES, PART_MAX_BYTES};
 use pgkeep::base::progress::Silent;
 use pgkeep::base::shutdown::Shutdown;
+use pgkeep::repo::failpoints::Failpoints;
 use pgkeep::repo::lease::Purpose;
 use pgkeep::repo::listing::{self, Listing, Selector};
 use pgkeep::repo::reader::{BackupReader, read_contents};
@@ -95,6 +96,40 @@ async fn reused_parts_get_their_checksums_from_a_store_that_has_none() {
     let head = backup(&vault, &rows).await.unwrap();
     assert_eq!(head.counts.new_parts, head.counts.parts - stored);
     check_invariants(&disk, &clock).await;
+}
+
+#[tokio::test]
+async fn a_part_that_vanishes_before_the_commit_fails_it() {
+    for reused in [false, true] {
+        let (disk, clock) = (Arc::new(Disk::default()), clock());
+        let vault = vault(&Process::new(&disk), &clock).await.unwrap();
+        if reused {
+            backup(&vault, &data(3, 100)).await.unwrap();
+        }
+        let listed = Listing::read(&vault).await.unwrap().backups.len();
+        let vault = vault.with_failpoints(Arc::new(StealAtProof(Arc::clone(&disk))));
+        let held = lease(&vault, Purpose::Write).await.unwrap();
+        let rows = data(3, 100);
+        let writer = write(&vault, &held, &rows).await.unwrap();
+        let e = writer.commit(commit(clock.as_ref(), &rows)).await.unwrap_err();
+        assert!(e.kind() == Kind::Integrity && e.message().contains("does not list 1 of"), "{e}");
+        assert_eq!(Listing::read(&vault).await.unwrap().backups.len(), listed);
+        assert_eq!(disk.keys("backups/").len(), 2 * listed, "no contents either");
+    }
+}
+
+/// Deletes a part when all are stored.
+#[derive(Debug)]
+struct StealAtProof(Arc<Disk>);
+
+impl Failpoints for StealAtProof {
+    fn reach(&self, name: &'static str) -> pgkeep::base::Result<()> {
+        if name == "commit:uploaded" {
+            let part = self.0.keys("parts/").pop().unwrap();
+            self.0.objects.lock().unwrap().remove(&part);
+        }
+        Ok(())
+    }
 }
 
 #[tokio::test]
