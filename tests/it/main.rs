@@ -1,5 +1,6 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+mod by_hand;
 mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
@@ -8,3 +9,4 @@ mod main_job;
 mod policies;
 mod store;
 mod support;
+mod vault;
