@@ -9,6 +9,8 @@
 //! `docs/FORMAT.md` the contract of the vault, `tests/architecture.rs` enforces the arrows.
 
 pub mod base;
+pub mod cli;
+pub mod jobs;
 pub mod pg;
 pub mod policy;
 pub mod repo;

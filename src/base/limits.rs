@@ -36,3 +36,23 @@ pub const SMALL_TABLE_BYTES: u64 = 4 << 20;
 pub const RANGE_BLOCKS: u64 = 16384;
 /// Jobs when a policy names none: processors, at most this many.
 pub const DEFAULT_JOBS_MAX: usize = 4;
+/// Most plaintext that a part may claim: PostgreSQL sends no row of 1 GiB or more, and a part larger than `PART_MAX_BYTES` is one row.
+pub const PLAIN_MAX_BYTES: u64 = 1 << 30;
+/// Decoded parts that are read ahead over all streams of a restore.
+pub const READ_AHEAD_BYTES: usize = 32 << 20;
+/// Decoded parts that are kept because several streams share them.
+pub const READ_CACHE_BYTES: usize = 32 << 20;
+/// How long after its expiry the lease of a prune is left alone: longer than a delete request can be on its way.
+pub const SWEEP_MARGIN: Duration = Duration::from_secs(5 * 60);
+/// Contents read at once by a prune or verification: each may be some 16 MiB.
+pub const CONTENTS_CONCURRENCY: usize = 4;
+/// Age at which a temporary of a folder store is taken for the remains of a killed process and removed: no write lasts this long.
+pub const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Wait for a connection to a store.
+pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Wait for a store's answer to a request without a body.
+pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest upload that is not given up: adds to the answer timeout by the size of the body.
+pub const STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
+/// A transfer that moves nothing for this long is given up and tried again.
+pub const STORE_STALL_TIMEOUT: Duration = Duration::from_secs(30);

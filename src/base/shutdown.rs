@@ -14,6 +14,11 @@ impl Shutdown {
         Self::default()
     }
 
+    /// A token that stops when this one does, and that can be stopped alone.
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     /// Asks everybody to stop.
     pub fn cancel(&self) {
         self.0.cancel();

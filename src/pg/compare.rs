@@ -93,6 +93,15 @@ impl Comparison {
     }
 }
 
+impl ObjectDifference {
+    /// Id of the entry that differs.
+    pub fn entry(&self) -> &str {
+        match self {
+            Self::Missing { entry } | Self::Extra { entry } | Self::Changed { entry, .. } => entry,
+        }
+    }
+}
+
 impl fmt::Display for ObjectDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

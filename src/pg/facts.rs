@@ -38,6 +38,8 @@ pub struct ServerFacts {
     pub user: String,
     /// Whether that role is a superuser.
     pub superuser: bool,
+    /// Name of the cluster's first superuser, who owns what comes with a server.
+    pub bootstrap_superuser: String,
 }
 
 /// Facts of the server and database of `target`.
@@ -72,7 +74,8 @@ pub async fn drop_database(target: &Target, name: &str) -> Result<()> {
 const FACTS: &str = "
 SELECT current_setting('server_version'), pg_is_in_recovery(), pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
        CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END,
-       current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+       current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+       pg_get_userbyid(10)::text
   FROM pg_database d WHERE d.datname = current_database()";
 
 const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
@@ -97,6 +100,7 @@ impl Session {
             database_bytes: u64::try_from(column::<i64>(&row, 5)?).unwrap_or(0),
             user: column(&row, 6)?,
             superuser: column::<Option<bool>>(&row, 7)?.unwrap_or(false),
+            bootstrap_superuser: column(&row, 8)?,
         })
     }
 

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod large_objects;
 mod passfile;
 pub mod restore;
+pub mod scratch;
 pub(crate) mod session;
 mod tls;
 pub mod version;

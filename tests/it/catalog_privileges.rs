@@ -1,4 +1,6 @@
 //! Random privileges: whatever GRANT and REVOKE made of one object, the statements of `acl::privileges` make of its twin.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::disallowed_macros, reason = "a failing test prints its seed")]
 
 use pgkeep::base::ids::random_hex;
 use pgkeep::base::sql::{Sql, ident};

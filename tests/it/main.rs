@@ -4,4 +4,5 @@ mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
+mod main_job;
 mod support;

@@ -181,7 +181,7 @@ fn differing_entries(expected: &[Entry], found: &[Entry]) -> Vec<String> {
 }
 
 /// Lines of only one of two texts, with the lines before them.
-fn difference(expected: &str, found: &str) -> String {
+pub(crate) fn difference(expected: &str, found: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();

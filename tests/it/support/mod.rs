@@ -1,4 +1,5 @@
 //! What several subjects share: servers, databases, the corpus.
 
+pub(crate) mod cli;
 pub(crate) mod corpus;
 pub(crate) mod server;

@@ -32,6 +32,14 @@ impl Server {
         MAJORS.iter().map(|m| Self::of(*m)).collect()
     }
 
+    /// URL of `database`, password included.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let name = format!("PGKEEP_TEST_PG{}_URL", self.major);
+        let mut url = url::Url::parse(&std::env::var(name).expect("URL of the test server")).expect("URL of the test server");
+        url.set_path(database);
+        url.to_string()
+    }
+
     /// A session in `database`.
     pub(crate) async fn connect(&self, database: &str) -> Client {
         let mut config = self.config.clone();
@@ -95,6 +103,11 @@ pub(crate) struct Database {
 }
 
 impl Database {
+    /// Its URL, password included.
+    pub(crate) fn url(&self) -> String {
+        self.server.url(&self.name)
+    }
+
     /// A session in it.
     pub(crate) async fn connect(&self) -> Client {
         self.server.connect(&self.name).await

@@ -1,0 +1,31 @@
+//! `pgkeep doctor`.
+
+use std::fmt::Write as _;
+
+use super::args::StatusArgs;
+use super::output::Report;
+use crate::base::Result;
+use crate::jobs::Context;
+use crate::jobs::doctor::{DoctorReport, Verdict, doctor};
+
+/// Checks everything that runs will need.
+pub(super) async fn run(cx: &Context, args: &StatusArgs) -> Result<Report> {
+    let report = doctor(cx, args.policy.as_deref()).await?;
+    Ok(Report::new(&report, text(&report))?.failing(report.failure()))
+}
+
+fn text(report: &DoctorReport) -> String {
+    let mut out = String::new();
+    for check in &report.checks {
+        let verdict = match check.verdict {
+            Verdict::Pass => "ok  ",
+            Verdict::Warn => "note",
+            Verdict::Fail => "FAIL",
+        };
+        let _ = writeln!(out, "{verdict}  {}  {}: {}", check.policy, check.check, check.message);
+        if let Some(hint) = &check.hint {
+            let _ = writeln!(out, "      {hint}");
+        }
+    }
+    out
+}

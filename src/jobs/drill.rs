@@ -1,0 +1,118 @@
+//! The drill: a real restore into a throwaway server, compared with the backup entry by entry and row by row.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::sink::VaultSource;
+use super::toc::Toc;
+use crate::base::ids::random_hex;
+use crate::base::{Error, Kind, Result};
+use crate::pg::compare::{Comparison, compare};
+use crate::pg::connect::Target;
+use crate::pg::facts::drop_database;
+use crate::pg::restore::{self, RestoreInput, RestoreOptions, RestoreOutcome};
+use crate::pg::scratch::{Needs, Place, Scratch};
+use crate::repo::Vault;
+use crate::repo::head::Head;
+use crate::repo::reader::BackupReader;
+use crate::repo::verify::Finding;
+
+/// Restores every database of a backup and compares. Damage is a finding; a server that cannot be had is an error.
+pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> Result<(Vec<Finding>, Value)> {
+    let reader = match BackupReader::open(vault, head).await {
+        Err(error) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
+            return Ok((vec![Finding::damage("contents-damaged", "contents", error.full_message())], Value::Null));
+        }
+        other => other?,
+    };
+    let toc = Toc::parse(reader.contents())?;
+    let source = toc.databases.first().map(|d| &d.about.server).ok_or_else(|| Error::integrity("the backup holds no database"))?;
+    let needs = Needs {
+        major: source.version.major(),
+        superuser: source.bootstrap_superuser.clone(),
+        system_identifier: source.system_identifier.clone(),
+    };
+    cx.progress.stage("scratch server", None);
+    let scratch = Scratch::start(place, &needs, &cx.clock, &cx.shutdown).await?;
+    let outcome = drill_all(cx, &reader, &toc, &scratch).await;
+    let details_place = scratch.place();
+    let stopped = scratch.stop().await;
+    let (findings, databases) = outcome?;
+    stopped?;
+    Ok((findings, json!({ "scratch": details_place, "server": source.version_text, "databases": databases })))
+}
+
+async fn drill_all(cx: &Context, reader: &BackupReader, toc: &Toc, scratch: &Scratch) -> Result<(Vec<Finding>, Vec<Value>)> {
+    let (mut findings, mut details) = (Vec::new(), Vec::new());
+    for database in &toc.databases {
+        let input = toc.input(&database.about.name)?;
+        // On a server of our own the database keeps its name; on somebody else's it must not meet one that is there.
+        let name = if scratch.is_own() { input.database.clone() } else { format!("pgkeep_drill_{}", random_hex(6)) };
+        let target = scratch.target().with_database(&name);
+        let outcome = drill_one(cx, reader, &input, &target).await;
+        if !scratch.is_own() {
+            drop_database(scratch.target(), &name).await?;
+        }
+        match outcome {
+            Ok((found, detail)) => {
+                findings.extend(found);
+                details.push(detail);
+            }
+            Err(error) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
+                findings.push(Finding::damage("restore-failed", &input.database, error.full_message()));
+            }
+            Err(error) => return Err(error.context(format!("drill of database {}", input.database))),
+        }
+    }
+    Ok((findings, details))
+}
+
+async fn drill_one(cx: &Context, reader: &BackupReader, input: &RestoreInput, target: &Target) -> Result<(Vec<Finding>, Value)> {
+    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(crate::base::limits::DEFAULT_JOBS_MAX);
+    let options = RestoreOptions { jobs, ..RestoreOptions::default() };
+    let plan = restore::plan(target, input, &options).await?;
+    let source = Arc::new(VaultSource(reader.clone()));
+    let outcome = restore::execute(target, input, &plan, source, &cx.progress, &cx.shutdown, &cx.clock).await?;
+    let comparison = compare(target, input, jobs, &cx.progress, &cx.shutdown).await?;
+    let detail = json!({
+        "database": input.database,
+        "restore_seconds": outcome.seconds,
+        "compare_seconds": comparison.seconds,
+        "objects": comparison.objects,
+        "tables": comparison.tables,
+        "rows": comparison.rows,
+        "bytes": comparison.bytes,
+        "phases": outcome.phases,
+    });
+    Ok((findings(&outcome, &comparison), detail))
+}
+
+fn findings(outcome: &RestoreOutcome, comparison: &Comparison) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for e in &outcome.errors {
+        found.push(Finding::damage("restore-error", &e.entry, format!("{}: {}", e.entry, e.message)));
+    }
+    for s in &outcome.skipped {
+        found.push(Finding::damage("restore-skipped", &s.entry, format!("{} was not tried because {} failed", s.entry, s.because)));
+    }
+    for m in &outcome.mismatches {
+        found.push(Finding::damage("rows-missing", &m.entry, format!("{}: {} of {} rows were loaded", m.entry, m.loaded, m.expected)));
+    }
+    for d in &comparison.data {
+        let message = match (&d.found, &d.error) {
+            (Some(f), _) => format!(
+                "{}: the rows differ from the source's: {} rows and {} bytes expected, {} rows and {} bytes found",
+                d.entry, d.expected.rows, d.expected.bytes, f.rows, f.bytes
+            ),
+            (None, error) => format!("{}: the rows cannot be read: {}", d.entry, error.as_deref().unwrap_or("no reason given")),
+        };
+        found.push(Finding::damage("rows-differ", &d.entry, message));
+    }
+    for d in &comparison.differences {
+        found.push(Finding::damage("object-differs", d.entry(), d.to_string()));
+    }
+    found.extend(outcome.warnings.iter().map(|w| Finding::warning("restore-warning", "restore", w.clone())));
+    found
+}

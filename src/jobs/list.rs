@@ -1,0 +1,254 @@
+//! What there is: rows of `list`, the whole of one backup for `show`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::context::Context;
+use super::select;
+use super::toc::{SourceSummary, Toc};
+use crate::base::ids::BackupId;
+use crate::base::{Error, Result};
+use crate::policy::time::parse_at;
+use crate::repo::head::{Counts, Head};
+use crate::repo::listing::{Listing, Selector};
+use crate::repo::pins::{self, Pin};
+use crate::repo::proofs::{self, Level, Proof};
+use crate::repo::reader::read_contents;
+use crate::repo::Vault;
+
+/// What is known of the proofs of a vault's backups.
+#[derive(Debug, Default)]
+pub struct Proofs(HashMap<BackupId, Vec<Proof>>);
+
+impl Proofs {
+    /// Reads all.
+    pub async fn read(vault: &Vault) -> Result<Self> {
+        let mut by_backup: HashMap<BackupId, Vec<Proof>> = HashMap::new();
+        for proof in proofs::all(vault).await? {
+            by_backup.entry(proof.backup.clone()).or_default().push(proof);
+        }
+        Ok(Self(by_backup))
+    }
+
+    /// Those of one backup, oldest first.
+    pub fn of(&self, backup: &BackupId) -> &[Proof] {
+        self.0.get(backup).map_or(&[], Vec::as_slice)
+    }
+
+    /// The deepest level that the backup passed and has not failed since, at this level or a deeper or shallower one.
+    pub fn level(&self, backup: &BackupId) -> Option<Level> {
+        let mut level = None;
+        for proof in self.of(backup) {
+            level = if proof.passed { level.max(Some(proof.level)) } else { None };
+        }
+        level
+    }
+
+    /// Whether the last verification failed.
+    pub fn failed(&self, backup: &BackupId) -> bool {
+        self.of(backup).last().is_some_and(|p| !p.passed)
+    }
+}
+
+/// One line of `list`.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupRow {
+    /// The policy.
+    pub policy: String,
+    /// The backup.
+    pub backup: BackupId,
+    /// The instant that it shows.
+    pub consistent_at: Timestamp,
+    /// When it became a backup.
+    pub committed_at: Timestamp,
+    /// What the user called it.
+    pub label: Option<String>,
+    /// Names of its databases.
+    pub databases: Vec<String>,
+    /// Sizes and numbers.
+    pub counts: Counts,
+    /// The deepest level at which it is proven.
+    pub proven: Option<Level>,
+    /// Whether its last verification failed.
+    pub damaged: bool,
+    /// Whether it is pinned.
+    pub pinned: bool,
+    /// Why it is suspicious.
+    pub anomalies: Vec<String>,
+    /// Retention leaves it alone until then.
+    pub keep_until: Option<Timestamp>,
+}
+
+/// A backup that is gone unless somebody says otherwise soon.
+#[derive(Debug, Clone, Serialize)]
+pub struct MarkedRow {
+    /// The policy.
+    pub policy: String,
+    /// The backup.
+    pub backup: BackupId,
+    /// The instant that it shows.
+    pub consistent_at: Timestamp,
+    /// When it was marked.
+    pub marked_at: Timestamp,
+    /// From then on a prune deletes it.
+    pub sweep_after: Timestamp,
+}
+
+/// The document of `list`.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ListReport {
+    /// Backups, newest first within a policy.
+    pub backups: Vec<BackupRow>,
+    /// Backups marked for removal.
+    pub marked: Vec<MarkedRow>,
+    /// Heads that cannot be read, and policies whose store cannot: sentences.
+    pub problems: Vec<String>,
+}
+
+/// Lists one policy, or all of them; with `at`, for each policy the one backup that a restore at that time would use.
+pub async fn list(cx: &Context, policy: Option<&str>, at: Option<&str>) -> Result<(ListReport, Option<Error>)> {
+    let mut report = ListReport::default();
+    if let Some(name) = policy {
+        list_one(cx, name, at, &mut report).await?;
+        return Ok((report, None));
+    }
+    // One policy's trouble must not hide the backups of the others.
+    let mut failure = None;
+    for name in cx.names().await? {
+        match list_one(cx, &name, at, &mut report).await {
+            Ok(()) => {}
+            Err(error) => {
+                report.problems.push(format!("{name}: {error}"));
+                failure.get_or_insert(error.context(name));
+            }
+        }
+    }
+    Ok((report, failure))
+}
+
+async fn list_one(cx: &Context, name: &str, at: Option<&str>, report: &mut ListReport) -> Result<()> {
+    let (place, vault) = cx.find_vault(name).await?;
+    let at = at.map(|text| parse_at(text, cx.clock.now(), &place.zone())).transpose()?;
+    let Some(vault) = vault else {
+        return at.map_or(Ok(()), |_| Err(Error::not_found(format!("policy {name} has no backup yet"))));
+    };
+    let (listing, proofs, pins) = (Listing::read(&vault).await?, Proofs::read(&vault).await?, pins::all(&vault).await?);
+    for damaged in &listing.damaged {
+        report.problems.push(format!("{name}: backup {}: {}", damaged.backup, damaged.error));
+    }
+    let chosen: Vec<&Head> = match at {
+        Some(at) => vec![listing.find(&Selector::At(at))?],
+        None => listing.backups.iter().rev().collect(),
+    };
+    for head in chosen {
+        report.backups.push(row(name, head, &proofs, &pins)?);
+    }
+    if at.is_none() {
+        report.marked.extend(listing.marked.iter().map(|t| MarkedRow {
+            policy: name.to_owned(),
+            backup: t.backup.clone(),
+            consistent_at: t.head.consistent_at,
+            marked_at: t.marked_at,
+            sweep_after: t.sweep_after,
+        }));
+    }
+    Ok(())
+}
+
+fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<BackupRow> {
+    Ok(BackupRow {
+        policy: policy.to_owned(),
+        backup: head.backup.clone(),
+        consistent_at: head.consistent_at,
+        committed_at: head.committed_at,
+        label: head.label.clone(),
+        databases: source(head)?.databases.into_iter().map(|d| d.name).collect(),
+        counts: head.counts.clone(),
+        proven: proofs.level(&head.backup),
+        damaged: proofs.failed(&head.backup),
+        pinned: pins.iter().any(|p| p.backup == head.backup),
+        anomalies: head.anomalies.clone(),
+        keep_until: head.keep_until,
+    })
+}
+
+/// What a head says of its source.
+pub fn source(head: &Head) -> Result<SourceSummary> {
+    serde_json::from_value(head.source.clone())
+        .map_err(|e| Error::integrity(format!("the head of backup {} does not say what was backed up", head.backup)).source(e))
+}
+
+/// One table of a backup.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableRow {
+    /// Database.
+    pub database: String,
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub table: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of COPY text.
+    pub bytes: u64,
+    /// Order-independent sum of the row hashes.
+    pub fingerprint: String,
+}
+
+/// The document of `show`.
+#[derive(Debug, Serialize)]
+pub struct ShowReport {
+    /// As in `list`.
+    #[serde(flatten)]
+    pub row: BackupRow,
+    /// Where it is.
+    pub vault: String,
+    /// What was backed up.
+    pub source: SourceSummary,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+    /// Number of objects by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Tables, largest first.
+    pub tables: Vec<TableRow>,
+    /// Verifications, oldest first.
+    pub proofs: Vec<Proof>,
+    /// Why it is pinned.
+    pub pin: Option<Pin>,
+    /// Program that made it.
+    pub tool: String,
+}
+
+/// Shows one backup: `backup`, or the newest.
+pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<ShowReport> {
+    let (_, vault) = cx.vault(policy).await?;
+    let listing = Listing::read(&vault).await?;
+    let head = listing.find(&select::by_id(backup)?)?;
+    let (proofs, pins) = (Proofs::read(&vault).await?, pins::all(&vault).await?);
+    let toc = Toc::parse(&read_contents(&vault, head).await?)?;
+    let mut tables: Vec<TableRow> = Vec::new();
+    for database in &toc.databases {
+        tables.extend(database.tables.iter().map(|t| TableRow {
+            database: database.about.name.clone(),
+            schema: t.schema.clone(),
+            table: t.table.clone(),
+            rows: t.fingerprint.rows,
+            bytes: t.fingerprint.bytes,
+            fingerprint: format!("{:032x}", t.fingerprint.sum),
+        }));
+    }
+    tables.sort_by(|a, b| (b.bytes, &a.schema, &a.table).cmp(&(a.bytes, &b.schema, &b.table)));
+    Ok(ShowReport {
+        row: row(policy, head, &proofs, &pins)?,
+        vault: vault.describe(),
+        source: source(head)?,
+        warnings: head.warnings.clone(),
+        kinds: toc.kinds(),
+        tables,
+        proofs: proofs.of(&head.backup).to_vec(),
+        pin: pins.into_iter().find(|p| p.backup == head.backup),
+        tool: head.tool.clone(),
+    })
+}

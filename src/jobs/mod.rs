@@ -1,0 +1,27 @@
+//! The use cases, and the only place where `pg` meets `repo`.
+//!
+//! Each takes a [`Context`] and options and returns one serialisable report; `cli` prints it as a table or as JSON, later modules will send it or
+//! show it on a page. Nothing here prints.
+
+pub mod anomaly;
+pub mod backup;
+pub mod context;
+pub mod doctor;
+pub mod drill;
+pub mod health;
+pub mod list;
+pub mod pins;
+pub mod prune;
+pub mod restore;
+pub mod run;
+pub mod select;
+pub mod sink;
+pub mod toc;
+pub mod verify;
+
+pub use context::Context;
+
+/// Program and version, as documents name it.
+pub fn tool() -> String {
+    format!("pgkeep {}", env!("CARGO_PKG_VERSION"))
+}

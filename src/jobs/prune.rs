@@ -1,0 +1,137 @@
+//! Applies retention: decide, plan, show, then mark and sweep exactly what was shown.
+
+use serde::Serialize;
+
+use super::context::{Context, Place};
+use super::list::Proofs;
+use super::run::{Recorder, fail_stale, under_lease};
+use crate::base::ids::RunId;
+use crate::base::{Error, Result};
+use crate::policy::retention::{self, BackupFacts, Decision, LastRun, Refusal};
+use crate::repo::gc::{self, Drop, PrunePlan};
+use crate::repo::lease::Purpose;
+use crate::repo::listing::Listing;
+use crate::repo::proofs::Level;
+use crate::repo::runs::{self, RunKind, RunState};
+use crate::repo::sweep::{self, Pruned};
+use crate::repo::{Vault, pins};
+
+/// What a prune would do, and why each backup stays or goes.
+#[derive(Debug, Serialize)]
+pub struct PlannedPrune {
+    /// The policy.
+    pub policy: String,
+    /// Each backup with the reasons to keep it; none means that it goes.
+    pub decision: Decision,
+    /// What would be done.
+    pub plan: PrunePlan,
+    /// Why nothing may be done now, if so.
+    pub refused: Option<Refusal>,
+    /// Whether more than half of the backups would go.
+    pub large: bool,
+    #[serde(skip)]
+    vault: Vault,
+    #[serde(skip)]
+    place: Place,
+}
+
+impl PlannedPrune {
+    /// Whether applying would change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.plan.is_empty()
+    }
+
+    /// Why it may not be applied: R2, or R4 without `force_large`.
+    pub fn refusal(&self, force_large: bool) -> Option<Error> {
+        if let Some(refusal) = &self.refused {
+            return Some(refusal.clone().into());
+        }
+        if self.large && !force_large { self.decision.check_size().err().map(Error::from) } else { None }
+    }
+}
+
+/// Decides and plans. Changes nothing.
+pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
+    let (place, vault) = cx.vault(policy).await?;
+    place.policy()?;
+    let (decision, refused) = decide(cx, &place, &vault).await?;
+    // A refusal is about deleting; a plan is still worth showing, but only an empty one could be applied.
+    let plan = gc::plan(&vault, &drops(&decision), place.policy()?.grace()).await?;
+    let large = decision.check_size().is_err();
+    Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, large, vault, place })
+}
+
+/// Does exactly what was planned, or fails with kind `Conflict` because the vault is no longer what the plan saw.
+pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> Result<Pruned> {
+    if let Some(refusal) = planned.refusal(force_large) {
+        return Err(refusal);
+    }
+    under_lease(cx, &planned.vault, "prune", Purpose::Sweep, async |lease, shutdown| {
+        let run = RunId::generate(cx.clock.now());
+        fail_stale(&planned.vault, &lease, &run).await?;
+        let recorder = Recorder::start(&planned.vault, run, RunKind::Prune, None).await?;
+        let work = async {
+            let (decision, refused) = decide(cx, &planned.place, &planned.vault).await?;
+            if let Some(refusal) = refused {
+                return Err(refusal.into());
+            }
+            if drops(&decision) != planned.plan.mark {
+                return Err(Error::conflict("the plan changed since it was shown: other backups would go now").hint("look at the new plan and run prune again"));
+            }
+            sweep::apply(&planned.vault, &lease, &planned.plan, &shutdown).await
+        };
+        let outcome = work.await;
+        recorder.end(outcome).await
+    })
+    .await
+}
+
+fn drops(decision: &Decision) -> Vec<Drop> {
+    let mut drops: Vec<Drop> =
+        decision.dropped().map(|v| Drop { backup: v.id.clone(), reasons: vec![v.text()] }).collect();
+    drops.sort_by(|a, b| a.backup.cmp(&b.backup));
+    drops
+}
+
+async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision, Option<Refusal>)> {
+    let policy = place.policy()?;
+    let facts = facts_of(vault).await?;
+    let now = cx.clock.now();
+    let last = runs::newest(vault, 50)
+        .await?
+        .into_iter()
+        .find(|r| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed))
+        .map(|r| LastRun { id: r.run, succeeded: r.state == RunState::Succeeded });
+    let refused = if facts.is_empty() { None } else { retention::may_prune(&facts, last.as_ref(), policy.max_age, now).err() };
+    Ok((retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now), refused))
+}
+
+/// What retention needs to know of each backup; `None` when there is no vault yet.
+pub async fn facts(cx: &Context, policy: &str) -> Result<Option<Vec<BackupFacts>>> {
+    match cx.find_vault(policy).await? {
+        (_, Some(vault)) => facts_of(&vault).await.map(Some),
+        (_, None) => Ok(None),
+    }
+}
+
+async fn facts_of(vault: &Vault) -> Result<Vec<BackupFacts>> {
+    let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
+    if let Some(damaged) = listing.damaged.first() {
+        return Err(Error::integrity(format!("backup {}: {}", damaged.backup, damaged.error))
+            .hint("nothing is pruned while a head cannot be read: it may name any part"));
+    }
+    let facts = listing.backups.iter().map(|head| {
+        let pin = pins.iter().find(|p| p.backup == head.backup);
+        BackupFacts {
+            id: head.backup.clone(),
+            consistent_at: head.consistent_at,
+            committed_at: head.committed_at,
+            complete: !proofs.failed(&head.backup),
+            anomalous: !head.anomalies.is_empty() && pin.is_none(),
+            proven: proofs.level(&head.backup) == Some(Level::Restore),
+            pinned: pin.map(|p| p.reason.clone().unwrap_or_else(|| format!("by {}", p.by))),
+            keep_until: head.keep_until,
+        }
+    });
+    Ok(facts.collect())
+}

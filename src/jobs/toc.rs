@@ -1,0 +1,207 @@
+//! What `pg` says of a backup, as documents of its contents, and back.
+//!
+//! Order of the documents: `entry` of scope cluster, then for each database one `database` followed by its `entry` and `table` documents.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+
+use crate::base::{Error, Result};
+use crate::pg::catalog::entry::{Entry, Scope};
+use crate::pg::copy::TableData;
+use crate::pg::export::{ClusterExport, Export};
+use crate::pg::facts::ServerFacts;
+use crate::pg::restore::RestoreInput;
+use crate::repo::contents::{Contents, Document};
+
+const ENTRY: &str = "entry";
+const DATABASE: &str = "database";
+const TABLE: &str = "table";
+
+/// A database of a backup, without its objects and rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseDocument {
+    /// Its name.
+    pub name: String,
+    /// The server and database.
+    pub server: ServerFacts,
+    /// Patterns of tables whose rows were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_table_data: Vec<String>,
+    /// Objects that were not exported because no kind covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmodeled: Vec<String>,
+}
+
+/// One database: what it is, its objects in restore order, its tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseToc {
+    /// What it is.
+    pub about: DatabaseDocument,
+    /// Objects.
+    pub entries: Vec<Entry>,
+    /// Tables and their streams.
+    pub tables: Vec<TableData>,
+}
+
+/// Table of contents of a backup.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Toc {
+    /// Roles, memberships, tablespaces.
+    pub cluster: Vec<Entry>,
+    /// The databases, in the policy's order.
+    pub databases: Vec<DatabaseToc>,
+}
+
+impl Toc {
+    /// Begins with what all databases share.
+    pub fn new(cluster: &ClusterExport) -> Self {
+        Self { cluster: cluster.entries.clone(), databases: Vec::new() }
+    }
+
+    /// Adds an exported database.
+    pub fn add(&mut self, export: &Export, exclude_table_data: &[String]) {
+        let mut tables = export.tables.clone();
+        for stream in tables.iter_mut().flat_map(|t| &mut t.streams) {
+            stream.stream = stream_name(&export.database, &stream.stream);
+        }
+        // What changes with every backup of an unchanged database belongs into the head: contents of two such backups are equal.
+        let server = ServerFacts { lsn: None, database_bytes: 0, ..export.facts.clone() };
+        self.databases.push(DatabaseToc {
+            about: DatabaseDocument {
+                name: export.database.clone(),
+                server,
+                exclude_table_data: exclude_table_data.to_vec(),
+                unmodeled: export.unmodeled.clone(),
+            },
+            entries: export.entries.clone(),
+            tables,
+        });
+    }
+
+    /// As documents.
+    pub fn documents(&self) -> Result<Vec<Document>> {
+        let mut out = Vec::new();
+        for entry in &self.cluster {
+            out.push(Document::new(ENTRY, entry)?);
+        }
+        for database in &self.databases {
+            out.push(Document::new(DATABASE, &database.about)?);
+            for entry in &database.entries {
+                out.push(Document::new(ENTRY, entry)?);
+            }
+            for table in &database.tables {
+                out.push(Document::new(TABLE, table)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// From contents; documents of unknown tags are left out.
+    pub fn parse(contents: &Contents) -> Result<Self> {
+        let mut toc = Self::default();
+        for document in &contents.documents {
+            match (document.tag.as_str(), toc.databases.last_mut()) {
+                (DATABASE, _) => {
+                    toc.databases.push(DatabaseToc { about: document.parse()?, entries: Vec::new(), tables: Vec::new() });
+                }
+                (ENTRY, None) => {
+                    let entry: Entry = document.parse()?;
+                    if entry.scope != Scope::Cluster {
+                        return Err(Error::integrity(format!("contents: entry '{}' belongs to no database", entry.id)));
+                    }
+                    toc.cluster.push(entry);
+                }
+                (ENTRY, Some(database)) => database.entries.push(document.parse()?),
+                (TABLE, Some(database)) => database.tables.push(document.parse()?),
+                (TABLE, None) => return Err(Error::integrity("contents: a table belongs to no database")),
+                _ => {}
+            }
+        }
+        Ok(toc)
+    }
+
+    /// One database with what all share, ready to be restored.
+    pub fn input(&self, name: &str) -> Result<RestoreInput> {
+        let database = self.databases.iter().find(|d| d.about.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.databases.iter().map(|d| d.about.name.as_str()).collect();
+            Error::not_found(format!("the backup holds no database '{name}'")).hint(format!("it holds: {}", names.join(", ")))
+        })?;
+        Ok(RestoreInput {
+            database: database.about.name.clone(),
+            source: database.about.server.clone(),
+            entries: database.entries.clone(),
+            cluster: self.cluster.clone(),
+            tables: database.tables.clone(),
+        })
+    }
+
+    /// Number of entries by kind.
+    pub fn kinds(&self) -> BTreeMap<String, u64> {
+        let mut kinds = BTreeMap::new();
+        for entry in self.cluster.iter().chain(self.databases.iter().flat_map(|d| &d.entries)) {
+            *kinds.entry(entry.kind.clone()).or_default() += 1;
+        }
+        kinds
+    }
+}
+
+/// Name of a stream in the contents: the database's name, so that streams of several databases never collide.
+pub fn stream_name(database: &str, stream: &str) -> String {
+    let mut name = String::with_capacity(database.len() + stream.len() + 1);
+    for byte in database.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => name.push(byte as char),
+            other => {
+                use std::fmt::Write as _;
+                let _ = write!(name, "%{other:02X}");
+            }
+        }
+    }
+    format!("{name}/{stream}")
+}
+
+/// One database in a head's `source`: what a person wants to know before choosing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseSummary {
+    /// Its name.
+    pub name: String,
+    /// The instant that its snapshot shows, by the server's clock.
+    pub consistent_at: Timestamp,
+    /// Position in the write-ahead log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lsn: Option<String>,
+    /// Timeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
+    /// Tables whose rows are in the backup.
+    pub tables: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of COPY text.
+    pub bytes: u64,
+    /// Size on the server's disk.
+    pub database_bytes: u64,
+}
+
+/// `source` of a head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceSummary {
+    /// `postgres`.
+    pub kind: String,
+    /// Identity of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_identifier: Option<String>,
+    /// Version as the server writes it.
+    pub version: String,
+    /// `server_version_num`.
+    pub version_num: u32,
+    /// `host:port`, no user, no password.
+    pub server: String,
+    /// The databases.
+    pub databases: Vec<DatabaseSummary>,
+}

@@ -1,0 +1,154 @@
+//! Proves backups at the level that is asked for, and writes down what was found.
+
+use serde::Serialize;
+
+use super::context::{Context, Place};
+use super::drill;
+use super::run::Recorder;
+use super::select::Choice;
+use crate::base::clock::Stopwatch;
+use crate::base::ids::RunId;
+use crate::base::{Error, Result};
+use crate::policy::secrets::resolve_reference;
+use crate::policy::{Scratch, VerifyLevel};
+use crate::pg::scratch;
+use crate::repo::head::Head;
+use crate::repo::listing::{Listing, Selector};
+use crate::repo::proofs::{self, Level, Proof};
+use crate::repo::readers::Reading;
+use crate::repo::runs::RunKind;
+use crate::repo::{Vault, verify};
+
+/// What the user asks.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyRequest {
+    /// Which backup.
+    pub choice: Choice,
+    /// Every backup.
+    pub all: bool,
+    /// How deep; the policy's level if not given.
+    pub level: Option<Level>,
+    /// Where a drill runs; the policy's place if not given.
+    pub scratch: Option<String>,
+}
+
+/// The document of `verify`.
+#[derive(Debug, Serialize)]
+pub struct VerifyReport {
+    /// The policy.
+    pub policy: String,
+    /// What was proven or found, oldest backup first.
+    pub proofs: Vec<Proof>,
+    /// Heads that cannot be read: sentences.
+    pub damaged_heads: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Damage fails the command.
+    pub fn failure(&self) -> Option<Error> {
+        let failed: Vec<&Proof> = self.proofs.iter().filter(|p| !p.passed).collect();
+        let backups: Vec<String> =
+            failed.iter().map(|p| p.backup.to_string()).chain(self.damaged_heads.iter().cloned()).collect();
+        let first = failed.iter().flat_map(|p| &p.findings).next().map(|f| format!("; the first: {}", f.message)).unwrap_or_default();
+        (!backups.is_empty()).then(|| {
+            Error::integrity(format!("verification failed: {}{first}", backups.join(", "))).hint(format!(
+                "`pgkeep list {}` shows which backups are still proven; `pgkeep backup {}` makes a new one and puts back the parts that it can",
+                self.policy, self.policy
+            ))
+        })
+    }
+}
+
+/// Verifies the chosen backup, or all.
+pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Result<VerifyReport> {
+    let (place, vault) = cx.vault(policy).await?;
+    let level = request.level.unwrap_or_else(|| place.policy.as_ref().map_or(Level::Presence, |p| level_of(p.verify.level)));
+    let scratch = scratch_place(cx, &place, request.scratch.as_deref())?;
+    let listing = Listing::read(&vault).await?;
+    let mut report = VerifyReport { policy: place.name.clone(), proofs: Vec::new(), damaged_heads: Vec::new() };
+    if request.all {
+        report.damaged_heads.extend(listing.damaged.iter().map(|d| format!("{}: {}", d.backup, d.error)));
+    }
+    let chosen: Vec<Head> = if request.all {
+        if listing.backups.is_empty() && report.damaged_heads.is_empty() {
+            listing.find(&Selector::Latest)?;
+        }
+        listing.backups
+    } else {
+        vec![listing.find(&request.choice.selector(&place.zone(), cx.clock.now())?)?.clone()]
+    };
+    for head in &chosen {
+        let proof = verify_one(cx, &vault, head, level, &scratch).await?;
+        report.proofs.push(proof);
+    }
+    cx.progress.finish();
+    Ok(report)
+}
+
+const fn level_of(level: VerifyLevel) -> Level {
+    match level {
+        VerifyLevel::Presence => Level::Presence,
+        VerifyLevel::Content => Level::Content,
+        VerifyLevel::Restore => Level::Restore,
+    }
+}
+
+pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) -> Result<scratch::Place> {
+    match asked {
+        Some("auto") => Ok(scratch::Place::Auto),
+        Some("local") => Ok(scratch::Place::Local),
+        Some("docker") => Ok(scratch::Place::Docker),
+        Some(url) => Ok(scratch::Place::Url(resolve_reference(url, &cx.env)?)),
+        None => match place.policy.as_ref().map(|p| &p.verify.scratch) {
+            None | Some(Scratch::Auto) => Ok(scratch::Place::Auto),
+            Some(Scratch::Docker) => Ok(scratch::Place::Docker),
+            Some(Scratch::Local) => Ok(scratch::Place::Local),
+            Some(Scratch::Server(url)) => Ok(scratch::Place::Url(url.resolve(&cx.env)?)),
+        },
+    }
+}
+
+async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
+    let run = RunId::generate(cx.clock.now());
+    let reading = Reading::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?.keep();
+    let mut recorder = Recorder::start(vault, run, RunKind::Verify, None).await?;
+    recorder.about(&head.backup);
+    recorder.stage(level.name());
+    let outcome = prove(cx, vault, head, level, scratch).await;
+    let outcome = match outcome {
+        Ok(proof) => proofs::record(vault, &proof).await.map(|()| proof),
+        Err(error) => Err(error),
+    };
+    let outcome = recorder.end(outcome).await;
+    reading.finish().await?;
+    outcome
+}
+
+async fn prove(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
+    let watch = Stopwatch::start();
+    let progress = cx.progress.as_ref();
+    let (findings, details) = match level {
+        Level::Presence => {
+            let found = verify::presence(vault, head, progress, &cx.shutdown).await?;
+            let details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
+            (found.findings, details)
+        }
+        Level::Content => {
+            let found = verify::content(vault, head, progress, &cx.shutdown).await?;
+            let details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
+            (found.findings, details)
+        }
+        Level::Restore => drill::drill(cx, vault, head, scratch).await?,
+    };
+    let passed = findings.iter().all(|f| f.severity != verify::Severity::Damage);
+    Ok(Proof {
+        backup: head.backup.clone(),
+        level,
+        at: cx.clock.now(),
+        passed,
+        seconds: watch.elapsed().as_secs_f64(),
+        tool: super::tool(),
+        findings,
+        details,
+    })
+}

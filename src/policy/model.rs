@@ -1,0 +1,335 @@
+//! A validated policy: what the rest of the program works with.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+pub use super::file::{Day, NotifyEvent, StorageClass, VerifyLevel};
+use super::retention::Rules;
+use super::schedule::{Cron, Schedule};
+use super::secrets::{Environment, Template};
+use super::urls;
+use crate::base::secret::Secret;
+use crate::base::{Error, Result, limits};
+
+/// A policy's name: also the name of its file and of its folder in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PolicyName(String);
+
+impl PolicyName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PolicyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for PolicyName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let allowed = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"._-".contains(c);
+        let bytes = text.as_bytes();
+        let first = bytes.first().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if first && bytes.len() <= 64 && bytes.iter().all(allowed) && text != "defaults" {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::usage(format!("'{text}' cannot be the name of a policy")).hint(
+                "a name is at most 64 of a-z, 0-9, '.', '_' and '-', and begins with a letter or digit; 'defaults' is taken",
+            ))
+        }
+    }
+}
+
+/// One policy, validated; references to secrets are still references.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its name.
+    pub name: PolicyName,
+    /// The file it comes from.
+    pub path: PathBuf,
+    /// One line for people.
+    pub description: Option<String>,
+    /// What is protected.
+    pub source: Source,
+    /// Where backups live.
+    pub store: StoreSettings,
+    /// When backups are made; `None`: only on command.
+    pub schedule: Option<Schedule>,
+    /// What `prune` keeps; `None`: everything.
+    pub retention: Option<Rules>,
+    /// How backups are proven.
+    pub verify: VerifySettings,
+    /// The newest good backup is never to be older than this.
+    pub max_age: Option<Duration>,
+    /// Who hears about it.
+    pub notify: NotifySettings,
+    pub(super) text: String,
+}
+
+impl Policy {
+    /// The zone in which times without one are meant: the schedule's, else UTC.
+    pub fn zone(&self) -> TimeZone {
+        self.schedule.as_ref().map_or(TimeZone::UTC, |s| s.zone.clone())
+    }
+
+    /// Time between tombstone and sweep.
+    pub fn grace(&self) -> Duration {
+        self.retention.as_ref().map_or(limits::GRACE, |r| r.grace)
+    }
+
+    /// The store's address with its references resolved. Not a secret: addresses that hold credentials are refused.
+    pub fn store_url(&self, env: &Environment) -> Result<String> {
+        let url = self.store.url.resolve(env)?;
+        urls::store(url.expose()).map_err(|e| self.store.url.flaw(&e))?;
+        Ok(url.expose().clone())
+    }
+
+    /// The PostgreSQL source; kinds of later versions are refused with a sentence.
+    pub fn postgres(&self) -> Result<&PostgresSource> {
+        match &self.source {
+            Source::Postgres(source) => Ok(source),
+            Source::Ebs(_) | Source::Rds(_) => Err(Error::unsupported(format!(
+                "policy {} has a source of kind '{}', which this version of pgkeep checks but cannot back up yet",
+                self.name,
+                self.source.kind()
+            ))
+            .hint("only kind = \"postgres\" can run")),
+        }
+    }
+
+    /// The effective policy, shared sections included, as TOML fit to be stored beside the backups: passwords and webhook
+    /// addresses that stand in it literally are masked, references are kept, comments are left out because a secret in a
+    /// comment cannot be told from words.
+    pub fn text_without_secrets(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What is protected.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Databases of a PostgreSQL server.
+    Postgres(PostgresSource),
+    /// Volumes of an EC2 instance.
+    Ebs(EbsSource),
+    /// An RDS instance or cluster.
+    Rds(RdsSource),
+}
+
+impl Source {
+    /// The value of `kind`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgres",
+            Self::Ebs(_) => "ebs",
+            Self::Rds(_) => "rds",
+        }
+    }
+}
+
+/// Databases of a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct PostgresSource {
+    /// Connection URL or a reference to it.
+    pub url: Template,
+    /// Which databases.
+    pub databases: Databases,
+    /// Parallel connections, if the policy says.
+    pub jobs: Option<NonZeroUsize>,
+    /// Tables whose rows are left out.
+    pub exclude_table_data: Vec<TableName>,
+    /// Whether objects that no kind covers are accepted as missing.
+    pub allow_unmodeled: bool,
+}
+
+impl PostgresSource {
+    /// The connection URL with its references resolved.
+    pub fn url(&self, env: &Environment) -> Result<Secret<String>> {
+        let url = self.url.resolve(env)?;
+        urls::postgres(url.expose()).map_err(|e| self.url.flaw(&e))?;
+        Ok(url)
+    }
+
+    /// Parallel connections: the policy's, else the number of processors, at most [`limits::DEFAULT_JOBS_MAX`].
+    pub fn jobs(&self) -> usize {
+        self.jobs.map_or_else(
+            || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(limits::DEFAULT_JOBS_MAX),
+            NonZeroUsize::get,
+        )
+    }
+}
+
+/// A table as a policy names it: `schema.table`; a part that holds a dot, or begins or ends with a quote, stands in double quotes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableName {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl FromStr for TableName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || Error::usage(format!("'{text}' does not name a table")).hint("write schema.table, such as public.sessions");
+        let (schema, rest) = name_part(text).ok_or_else(bad)?;
+        let (name, rest) = rest.strip_prefix('.').and_then(name_part).ok_or_else(bad)?;
+        if rest.is_empty() { Ok(Self { schema, name }) } else { Err(bad()) }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// One part of a dotted name and what follows it.
+fn name_part(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find('.').unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].to_owned(), &text[end..]));
+    };
+    let mut name = String::new();
+    let mut rest = quoted;
+    loop {
+        let end = rest.find('"')?;
+        name.push_str(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix('"') {
+            Some(after) => {
+                name.push('"');
+                rest = after;
+            }
+            None => return (!name.is_empty()).then_some((name, rest)),
+        }
+    }
+}
+
+/// Which databases of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Databases {
+    /// The one that the URL names.
+    OfUrl,
+    /// These, in the policy's order.
+    Named(Vec<String>),
+    /// All that accept connections.
+    All,
+}
+
+/// Volumes of an EC2 instance.
+#[derive(Debug, Clone)]
+pub struct EbsSource {
+    /// AWS region.
+    pub region: String,
+    /// Which volumes.
+    pub volumes: Volumes,
+    /// Regions that get a copy.
+    pub copy_to: Vec<String>,
+}
+
+/// How EBS volumes are chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Volumes {
+    /// All of an instance.
+    OfInstance {
+        /// The instance.
+        id: String,
+        /// Leave its root volume out.
+        exclude_root: bool,
+    },
+    /// These.
+    Ids(Vec<String>),
+    /// Those that carry all of these tags.
+    Tagged(Vec<(String, String)>),
+    /// The one that holds a directory of this machine.
+    OfDataDirectory(PathBuf),
+}
+
+/// An RDS instance or Aurora cluster.
+#[derive(Debug, Clone)]
+pub struct RdsSource {
+    /// AWS region.
+    pub region: String,
+    /// Which one.
+    pub target: RdsTarget,
+    /// Regions that get a copy.
+    pub copy_to: Vec<String>,
+}
+
+/// Which RDS resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RdsTarget {
+    /// An instance by identifier.
+    Instance(String),
+    /// An Aurora cluster by identifier.
+    Cluster(String),
+}
+
+/// Where backups live.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// `s3://bucket/prefix` or `file:///path`, maybe with references; see [`Policy::store_url`].
+    pub url: Template,
+    /// S3 storage class of parts; `None`: the bucket's.
+    pub storage_class: Option<StorageClass>,
+    /// KMS key for encryption on the server; `None`: the bucket's setting.
+    pub sse_kms_key_id: Option<String>,
+    /// Region of the bucket; `None`: the AWS environment's.
+    pub region: Option<String>,
+    /// Requests in flight at once.
+    pub concurrency: usize,
+}
+
+/// How backups are proven.
+#[derive(Debug, Clone)]
+pub struct VerifySettings {
+    /// How far `pgkeep verify` goes when not told.
+    pub level: VerifyLevel,
+    /// When the newest backup is verified; `None`: only on command.
+    pub schedule: Option<VerifySchedule>,
+    /// Where a drill restores to.
+    pub scratch: Scratch,
+}
+
+/// When the newest backup is verified.
+#[derive(Debug, Clone)]
+pub struct VerifySchedule {
+    /// The times.
+    pub cron: Cron,
+    /// The zone in which they are meant.
+    pub zone: TimeZone,
+}
+
+/// Where a drill restores to.
+#[derive(Debug, Clone)]
+pub enum Scratch {
+    /// What the machine has: local server programs, else docker.
+    Auto,
+    /// A container.
+    Docker,
+    /// A server of its own, made with initdb and postgres found on the machine.
+    Local,
+    /// A server where a temporary database may be made.
+    Server(Template),
+}
+
+/// Who hears about it.
+#[derive(Debug, Clone)]
+pub struct NotifySettings {
+    /// Events that are sent.
+    pub on: Vec<NotifyEvent>,
+    /// Where to.
+    pub webhook: Option<Template>,
+}

@@ -1,0 +1,234 @@
+//! References to secrets, resolved only when a run needs the value.
+//!
+//! A value may hold `${NAME}` anywhere (`$${` is a literal `${`), or be a reference as a whole: `env:NAME`, `file:/path`. The
+//! resolved value is a [`Secret`]; it is never stored, logged or put into an error.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::base::secret::Secret;
+use crate::base::{Error, Result};
+
+/// Where variables come from.
+#[derive(Debug, Clone)]
+pub enum Environment {
+    /// The process's own.
+    Process,
+    /// These and no others; for tests.
+    Fixed(BTreeMap<String, Secret<String>>),
+}
+
+impl Environment {
+    /// An environment of these variables alone.
+    pub fn fixed<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self::Fixed(variables.into_iter().map(|(k, v)| (k.to_owned(), Secret::new(v.to_owned()))).collect())
+    }
+
+    /// The variable's value; `None` when it is not set or not UTF-8.
+    pub fn var(&self, name: &str) -> Option<Secret<String>> {
+        match self {
+            Self::Process => std::env::var(name).ok().map(Secret::new),
+            Self::Fixed(variables) => variables.get(name).cloned(),
+        }
+    }
+}
+
+/// A value of a policy that may hold references.
+#[derive(Debug, Clone)]
+pub struct Template {
+    text: Secret<String>,
+    pieces: Vec<Piece>,
+    file: PathBuf,
+    key: String,
+}
+
+/// A value that a command line names: itself, or a reference as in a policy. Errors never show it.
+pub fn resolve_reference(text: &str, env: &Environment) -> Result<Secret<String>> {
+    Template::parse(text, Path::new("command line"), "value", true)?.resolve(env)
+}
+
+/// A piece of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Text as it stands; may be a password that somebody wrote into the file.
+    Literal(Secret<String>),
+    /// The value of a variable.
+    Variable(String),
+    /// The contents of a file.
+    File(PathBuf),
+    /// A reference of a kind that a later version resolves.
+    Unsupported(&'static str),
+}
+
+impl Template {
+    /// Parses `text`, the value of `key` in `file`. `whole`: whether `env:`, `file:` and the like at its beginning make it a
+    /// reference; a store's URL may itself begin with `file:`.
+    pub(super) fn parse(text: &str, file: &Path, key: &str, whole: bool) -> Result<Self> {
+        let pieces = if whole { whole_reference(text).transpose() } else { None }.unwrap_or_else(|| pieces(text))?;
+        Ok(Self { text: Secret::new(text.to_owned()), pieces, file: file.to_owned(), key: key.to_owned() })
+    }
+
+    /// The value, if it holds no reference.
+    pub fn literal(&self) -> Option<Secret<String>> {
+        self.pieces
+            .iter()
+            .map(|p| if let Piece::Literal(text) = p { Some(text.expose().as_str()) } else { None })
+            .collect::<Option<String>>()
+            .map(Secret::new)
+    }
+
+    /// The text as written, which may hold a literal password.
+    pub(super) fn text(&self) -> &Secret<String> {
+        &self.text
+    }
+
+    /// The value with every reference resolved.
+    pub fn resolve(&self, env: &Environment) -> Result<Secret<String>> {
+        let mut value = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(text) => value.push_str(text.expose()),
+                Piece::Variable(name) => value.push_str(self.variable(name, env)?.expose()),
+                Piece::File(path) => value.push_str(self.read(path)?.expose()),
+                Piece::Unsupported(kind) => {
+                    return Err(self.unsupported(kind));
+                }
+            }
+        }
+        Ok(Secret::new(value))
+    }
+
+    /// The error that resolving gives because this version does not know the kind of reference.
+    pub(super) fn unsupported_error(&self) -> Option<Error> {
+        self.pieces.iter().find_map(|p| if let Piece::Unsupported(kind) = p { Some(self.unsupported(kind)) } else { None })
+    }
+
+    /// Variables and files that must be there at run time, for `doctor`.
+    pub fn needs(&self) -> Vec<String> {
+        self.pieces
+            .iter()
+            .filter_map(|p| match p {
+                Piece::Variable(name) => Some(format!("environment variable {name}")),
+                Piece::File(path) => Some(format!("file {}", path.display())),
+                Piece::Literal(_) | Piece::Unsupported(_) => None,
+            })
+            .collect()
+    }
+
+    /// An error of kind policy about this value.
+    pub(super) fn error(&self, what: &str) -> Error {
+        Error::policy(format!("{}: {}: {what}", self.file.display(), self.key))
+    }
+
+    /// What is wrong with the resolved value, at this place.
+    pub(super) fn flaw(&self, flaw: &Error) -> Error {
+        self.error(flaw.message()).hint(flaw.hint_text().unwrap_or("correct the value"))
+    }
+
+    fn unsupported(&self, kind: &str) -> Error {
+        Error::unsupported(format!(
+            "{}: {}: references of the form '{kind}…' are not supported yet",
+            self.file.display(),
+            self.key
+        ))
+        .hint("use ${NAME}, env:NAME or file:/path")
+    }
+
+    fn variable(&self, name: &str, env: &Environment) -> Result<Secret<String>> {
+        match env.var(name) {
+            Some(value) if !value.expose().is_empty() => Ok(value),
+            Some(_) => Err(self.error(&format!("environment variable {name} is empty")).hint(format!("give {name} a value"))),
+            None => Err(self
+                .error(&format!("environment variable {name} is not set"))
+                .hint(format!("set {name} where pgkeep runs; cron and systemd do not read a shell's profile"))),
+        }
+    }
+
+    fn read(&self, path: &Path) -> Result<Secret<String>> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            self.error(&format!("cannot read {}", path.display()))
+                .source(e)
+                .hint("the file must be readable by the user that runs pgkeep")
+        })?;
+        if let Some(advice) = loose_permissions(path) {
+            tracing::warn!(key = self.key, "{advice}");
+        }
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            return Err(self.error(&format!("{} is empty", path.display())));
+        }
+        Ok(Secret::new(text.to_owned()))
+    }
+}
+
+/// A sentence of advice when others than the file's owner can read it.
+pub fn loose_permissions(path: &Path) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        format!("{} holds a secret and other users may open it (mode {mode:03o}); `chmod 600` keeps them out", path.display())
+    })
+}
+
+fn whole_reference(text: &str) -> Result<Option<Vec<Piece>>> {
+    let piece = if let Some(name) = text.strip_prefix("env:") {
+        check_name(name)?;
+        Piece::Variable(name.to_owned())
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') {
+            return Err(Error::usage("the path after 'file:' must be absolute").hint("write file:/run/secrets/name"));
+        }
+        Piece::File(PathBuf::from(path))
+    } else if text.starts_with("aws-secretsmanager:") {
+        Piece::Unsupported("aws-secretsmanager:")
+    } else if text.starts_with("aws-ssm:") {
+        Piece::Unsupported("aws-ssm:")
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(vec![piece]))
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece>> {
+    let mut out = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let (before, from) = rest.split_at(at);
+        if let Some(kept) = before.strip_suffix('$') {
+            literal.push_str(kept);
+            literal.push_str("${");
+            rest = &from[2..];
+            continue;
+        }
+        literal.push_str(before);
+        let end = from
+            .find('}')
+            .ok_or_else(|| Error::usage("'${' is not closed by '}'").hint("write ${NAME}, or $${ for the two characters"))?;
+        let name = &from[2..end];
+        check_name(name)?;
+        if !literal.is_empty() {
+            out.push(Piece::Literal(Secret::new(std::mem::take(&mut literal))));
+        }
+        out.push(Piece::Variable(name.to_owned()));
+        rest = &from[end + 1..];
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() || out.is_empty() {
+        out.push(Piece::Literal(Secret::new(literal)));
+    }
+    Ok(out)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !name.is_empty() && name.chars().all(good) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(())
+    } else {
+        // What stands there may be a secret that lost its way: it is not repeated.
+        Err(Error::usage("a reference must name an environment variable: letters, digits and '_', not beginning with a digit")
+            .hint("write ${NAME}, or $${ for the two characters"))
+    }
+}

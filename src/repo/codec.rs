@@ -1,0 +1,92 @@
+//! Plaintext of a part ↔ stored object: one zstd frame with content size and checksum, named by the SHA-256 of the plaintext.
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, get_frame_content_size};
+
+use super::format::Checksum;
+use crate::base::ids::PartId;
+use crate::base::limits::{PLAIN_MAX_BYTES, ZSTD_LEVEL};
+use crate::base::{Error, Result};
+
+/// The id of a part with this plaintext.
+pub fn part_id(plain: &[u8]) -> PartId {
+    PartId::new(Sha256::digest(plain).into())
+}
+
+/// A part ready to be stored.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// The object.
+    pub stored: Bytes,
+    /// Its SHA-256.
+    pub sha256: Checksum,
+}
+
+/// Compresses a part.
+pub fn pack(plain: &[u8]) -> Result<Packed> {
+    let broken = |e| Error::internal("compress a part").source(e);
+    let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(broken)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
+    compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
+    let stored = compressor.compress(plain).map_err(broken)?;
+    Ok(Packed { sha256: Checksum::of(&stored), stored: stored.into() })
+}
+
+/// Decompresses the object of part `id` and proves that it is that part. `size` is the recorded size of the plaintext, where one is known: an
+/// object that claims another is refused before anything is allocated for it.
+pub fn unpack(id: &PartId, stored: &[u8], size: Option<u64>) -> Result<Bytes> {
+    let damaged = |what: &str| Error::integrity(format!("part {id} is damaged: {what}"));
+    let claimed =
+        get_frame_content_size(stored).ok().flatten().ok_or_else(|| damaged("it is not a zstd frame with a content size"))?;
+    if let Some(size) = size.filter(|size| *size != claimed) {
+        return Err(damaged(&format!("it holds {claimed} bytes instead of {size}")));
+    }
+    if claimed > PLAIN_MAX_BYTES {
+        return Err(damaged(&format!("it claims {claimed} bytes, more than any part has")));
+    }
+    let plain = Decompressor::new()
+        .and_then(|mut d| d.decompress(stored, claimed as usize))
+        .map_err(|e| damaged("it does not decompress").source(e))?;
+    if plain.len() as u64 != claimed || part_id(&plain) != *id {
+        return Err(damaged("its content is not what its name says"));
+    }
+    Ok(plain.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Kind;
+
+    #[test]
+    fn packing_round_trips_and_any_changed_byte_is_found() {
+        let plain: Vec<u8> = (0..5000u32).flat_map(|i| format!("{}\n", i % 97).into_bytes()).collect();
+        let id = part_id(&plain);
+        let packed = pack(&plain).expect("pack");
+        assert!(packed.stored.len() < plain.len() / 2);
+        assert_eq!(pack(&plain).expect("pack").stored, packed.stored);
+        assert_eq!(unpack(&id, &packed.stored, Some(plain.len() as u64)).expect("unpack"), plain);
+        for at in 0..packed.stored.len() {
+            let mut bad = packed.stored.to_vec();
+            bad[at] ^= 0x10;
+            match unpack(&id, &bad, None) {
+                Err(e) => assert_eq!(e.kind(), Kind::Integrity),
+                Ok(same) => assert_eq!(same, plain, "byte {at} carries nothing"),
+            }
+            assert!(unpack(&id, &packed.stored[..at], None).is_err(), "cut at {at}");
+        }
+        assert!(unpack(&id, &packed.stored, Some(3)).is_err());
+        assert!(unpack(&part_id(b"other"), &packed.stored, None).is_err());
+    }
+
+    #[test]
+    fn an_object_that_claims_too_much_is_refused_unread() {
+        // A frame header that claims 2^62 bytes, with nothing behind it.
+        let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
+        bomb.extend_from_slice(&(1u64 << 62).to_le_bytes());
+        let e = unpack(&part_id(b""), &bomb, None).expect_err("refused");
+        assert!(e.message().contains("more than any part"), "{e}");
+    }
+}

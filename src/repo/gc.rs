@@ -1,0 +1,336 @@
+//! What a prune would do: the plan. [`super::sweep`] applies it.
+//!
+//! Planning reads the contents of every backup that stays, so that nothing they name is ever on a list to delete. What cannot be read
+//! stops the plan: it might name anything.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::contents::read_parts;
+use super::format::Checksum;
+use super::head::Head;
+use super::index::{blocking, list_parts, read_recorded_parts};
+use super::lease::{self, Lease};
+use super::listing::Listing;
+use super::readers::{self, ReaderMark};
+use super::tombstones::{BackupTombstone, PartsTombstone};
+use super::vault::Vault;
+use super::{document, pins};
+use crate::base::ids::{BackupId, PartId};
+use crate::base::limits::CONTENTS_CONCURRENCY;
+use crate::base::{Error, Kind, Result, ResultExt};
+use crate::store::StoreError;
+
+/// A backup that retention drops, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// The backup.
+    pub backup: BackupId,
+    /// Why it goes.
+    pub reasons: Vec<String>,
+}
+
+/// A marked backup that is not swept yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The backup.
+    pub backup: BackupId,
+    /// What it waits for.
+    pub reason: String,
+}
+
+/// A number of objects and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amount {
+    /// Objects.
+    pub count: u64,
+    /// Bytes of the objects.
+    pub bytes: u64,
+}
+
+/// What a prune will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrunePlan {
+    /// The vault.
+    pub vault_id: String,
+    /// When the plan was made; what is due is decided by this time, also when it is applied later.
+    pub made_at: Timestamp,
+    /// Time between marking and sweeping, in seconds.
+    pub grace_seconds: u64,
+    /// Listed backups, oldest first.
+    pub listed: Vec<BackupId>,
+    /// Those of them that are marked now.
+    pub mark: Vec<Drop>,
+    /// Marked backups that are deleted now.
+    pub sweep: Vec<BackupId>,
+    /// Marked backups that wait.
+    pub waiting: Vec<Waiting>,
+    /// Parts that only the swept backups name.
+    pub freed: Amount,
+    /// Parts that nothing names, marked now.
+    pub unreferenced: Amount,
+    /// Contents without head, marked now.
+    pub leftovers: Vec<BackupId>,
+    /// Parts marked earlier that still nothing names, deleted now.
+    pub swept_unreferenced: Amount,
+    /// Parts tombstones that are done with.
+    pub parts_tombstones: Vec<String>,
+    /// SHA-256 over all of the above and the ids behind the amounts: two plans that do the same are equal in it.
+    pub digest: String,
+}
+
+impl PrunePlan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.mark.is_empty()
+            && self.sweep.is_empty()
+            && self.unreferenced.count == 0
+            && self.leftovers.is_empty()
+            && self.swept_unreferenced.count == 0
+            && self.parts_tombstones.is_empty()
+    }
+}
+
+/// The plan and the ids behind it.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) plan: PrunePlan,
+    pub(super) heads: BTreeMap<BackupId, Head>,
+    pub(super) sweep: Vec<BackupTombstone>,
+    /// Parts to delete with the swept backups.
+    pub(super) freed: Vec<PartId>,
+    /// Parts to mark.
+    pub(super) mark_parts: Vec<PartId>,
+    /// Parts of due parts tombstones to delete.
+    pub(super) swept_parts: Vec<PartId>,
+    /// Contents of due parts tombstones to delete.
+    pub(super) swept_leftovers: Vec<BackupId>,
+    pub(super) parts_tombstones: Vec<PartsTombstone>,
+}
+
+/// Plans to mark `drop` and to sweep what is due. Reads only; a backup that runs beside it may make the plan stale, which [`super::sweep::apply`] notices.
+pub async fn plan(vault: &Vault, drop: &[Drop], grace: Duration) -> Result<PrunePlan> {
+    let work = work(vault, drop, grace, vault.clock.now(), &lease::pending(vault).await?).await?;
+    Ok(work.plan)
+}
+
+/// What the vault holds that matters for a plan.
+struct Facts {
+    listing: Listing,
+    marks: Vec<ReaderMark>,
+    pinned: HashSet<BackupId>,
+    stored: Vec<(PartId, u64)>,
+}
+
+pub(super) async fn work(vault: &Vault, drop: &[Drop], grace: Duration, now: Timestamp, pending: &[BackupId]) -> Result<Work> {
+    let stored = list_parts(vault).await?;
+    let listing = Listing::read(vault).await?;
+    let marks = readers::all(vault).await?;
+    let pinned = pins::all(vault).await?.into_iter().map(|p| p.backup).collect();
+    let facts = Facts { listing, marks, pinned, stored };
+    refuse_unsafe(&facts, drop)?;
+
+    let (sweep, waiting) = due(&facts, now);
+    let sweeping: HashSet<&BackupId> = sweep.iter().map(|t| &t.backup).collect();
+    let keep = facts
+        .listing
+        .backups
+        .iter()
+        .chain(facts.listing.marked.iter().map(|t| &t.head))
+        .filter(|h| !sweeping.contains(&h.backup));
+    let mut live = HashSet::new();
+    read_live(vault, keep.collect(), &mut live).await?;
+    read_pending(vault, pending, &mut live).await?;
+    let dying = read_dying(vault, &sweep, &live).await?;
+    Ok(assemble(vault, facts, Decided { drop, grace, now, pending, sweep, waiting, live, dying }))
+}
+
+fn refuse_unsafe(facts: &Facts, drop: &[Drop]) -> Result<()> {
+    if let Some(damaged) = facts.listing.damaged.first() {
+        return Err(Error::integrity(format!(
+            "the head of backup {} cannot be read: {}",
+            damaged.backup,
+            damaged.error.full_message()
+        ))
+        .hint("nothing is removed while it is unknown what this backup needs; `pgkeep verify` tells more"));
+    }
+    for d in drop {
+        if !facts.listing.backups.iter().any(|h| h.backup == d.backup) {
+            return Err(
+                Error::conflict(format!("backup {} is to be removed but is not listed", d.backup)).hint("make the plan again")
+            );
+        }
+        if facts.pinned.contains(&d.backup) {
+            return Err(
+                Error::conflict(format!("backup {} is to be removed but is pinned", d.backup)).hint("make the plan again")
+            );
+        }
+    }
+    let dropped: BTreeSet<&BackupId> = drop.iter().map(|d| &d.backup).collect();
+    if !drop.is_empty() && dropped.len() == facts.listing.backups.len() {
+        return Err(Error::conflict("the plan would remove every backup").hint("at least one backup always stays"));
+    }
+    Ok(())
+}
+
+/// Which marked backups are swept, and what the others wait for.
+fn due(facts: &Facts, now: Timestamp) -> (Vec<BackupTombstone>, Vec<Waiting>) {
+    let (mut sweep, mut waiting) = (Vec::new(), Vec::new());
+    for tombstone in facts.listing.marked.iter().chain(&facts.listing.half_swept) {
+        let backup = &tombstone.backup;
+        let reader = facts.marks.iter().find(|m| m.backup == *backup && m.expires_at > now);
+        let reason = if tombstone.sweep_after > now {
+            format!("`undelete` works until {}", tombstone.sweep_after)
+        } else if let Some(reader) = reader {
+            format!("{} reads it", reader.owner)
+        } else if facts.pinned.contains(backup) {
+            "it is pinned".to_owned()
+        } else {
+            sweep.push(tombstone.clone());
+            continue;
+        };
+        waiting.push(Waiting { backup: backup.clone(), reason });
+    }
+    (sweep, waiting)
+}
+
+async fn read_live(vault: &Vault, heads: Vec<&Head>, live: &mut HashSet<PartId>) -> Result<()> {
+    let mut reads = futures::stream::iter(heads)
+        .map(|head| async move {
+            let ids: Vec<PartId> = read_recorded_parts(vault, head).await?.into_iter().map(|p| p.id).collect();
+            Ok::<_, Error>(ids)
+        })
+        .buffer_unordered(CONTENTS_CONCURRENCY);
+    while let Some(ids) = reads.try_next().await.context(|| "nothing is removed while it is unknown what each backup needs")? {
+        live.extend(ids);
+    }
+    Ok(())
+}
+
+/// Contents of backups whose head may still arrive. Without contents the backup was withdrawn.
+async fn read_pending(vault: &Vault, pending: &[BackupId], live: &mut HashSet<PartId>) -> Result<()> {
+    for backup in pending {
+        match vault.store.get(&vault.layout.contents(backup)).await {
+            Ok(stored) => live.extend(blocking(move || read_parts(&stored)).await?.1.into_iter().map(|p| p.id)),
+            Err(StoreError::NotFound(_)) => {}
+            Err(e) => return Err(Error::from(e)).context(|| format!("read the contents of backup {backup}")),
+        }
+    }
+    Ok(())
+}
+
+/// Parts that go with the swept backups. Contents that are gone or damaged name nothing; their parts are found as unreferenced later.
+async fn read_dying(vault: &Vault, sweep: &[BackupTombstone], live: &HashSet<PartId>) -> Result<HashSet<PartId>> {
+    let mut dying = HashSet::new();
+    for tombstone in sweep {
+        match read_recorded_parts(vault, &tombstone.head).await {
+            Ok(parts) => dying.extend(parts.into_iter().map(|p| p.id).filter(|id| !live.contains(id))),
+            Err(e) if e.kind() == Kind::Integrity => {
+                tracing::debug!(backup = %tombstone.backup, error = %e, "sweeping a backup without contents");
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(dying)
+}
+
+struct Decided<'a> {
+    drop: &'a [Drop],
+    grace: Duration,
+    now: Timestamp,
+    pending: &'a [BackupId],
+    sweep: Vec<BackupTombstone>,
+    waiting: Vec<Waiting>,
+    live: HashSet<PartId>,
+    dying: HashSet<PartId>,
+}
+
+fn assemble(vault: &Vault, facts: Facts, decided: Decided<'_>) -> Work {
+    let Decided { drop, grace, now, pending, sweep, waiting, live, dying } = decided;
+    let (due, early): (Vec<_>, Vec<_>) = facts.listing.parts_tombstones.into_iter().partition(|t| t.sweep_after <= now);
+    let due_parts: HashSet<PartId> = due.iter().flat_map(|t| &t.parts).copied().collect();
+    let early_parts: HashSet<PartId> = early.iter().flat_map(|t| &t.parts).copied().collect();
+    let (mut freed, mut marked, mut swept) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut freed_sum, mut marked_sum, mut swept_sum) = (Amount::default(), Amount::default(), Amount::default());
+    for (id, bytes) in facts.stored {
+        let (list, sum) = match id {
+            _ if live.contains(&id) => continue,
+            _ if dying.contains(&id) => (&mut freed, &mut freed_sum),
+            _ if due_parts.contains(&id) => (&mut swept, &mut swept_sum),
+            _ if early_parts.contains(&id) => continue,
+            _ => (&mut marked, &mut marked_sum),
+        };
+        list.push(id);
+        sum.count += 1;
+        sum.bytes += bytes;
+    }
+    let without_head: BTreeSet<BackupId> = facts.listing.leftovers.into_iter().filter(|b| !pending.contains(b)).collect();
+    let named = |list: &[PartsTombstone]| list.iter().flat_map(|t| t.leftover_contents.clone()).collect::<BTreeSet<_>>();
+    let (due_leftovers, early_leftovers) = (named(&due), named(&early));
+    let swept_leftovers: Vec<BackupId> = without_head.intersection(&due_leftovers).cloned().collect();
+    let leftovers: Vec<BackupId> =
+        without_head.into_iter().filter(|b| !due_leftovers.contains(b) && !early_leftovers.contains(b)).collect();
+
+    let mut plan = PrunePlan {
+        vault_id: vault.info.vault_id.clone(),
+        made_at: now,
+        grace_seconds: grace.as_secs(),
+        listed: facts.listing.backups.iter().map(|h| h.backup.clone()).collect(),
+        mark: drop.to_vec(),
+        sweep: sweep.iter().map(|t| t.backup.clone()).collect(),
+        waiting,
+        freed: freed_sum,
+        unreferenced: marked_sum,
+        leftovers,
+        swept_unreferenced: swept_sum,
+        parts_tombstones: due.iter().map(|t| t.id.to_string()).collect(),
+        digest: String::new(),
+    };
+    plan.digest = digest(&plan, [&freed, &marked, &swept], &swept_leftovers);
+    let heads = facts.listing.backups.into_iter().map(|h| (h.backup.clone(), h)).collect();
+    Work { plan, heads, sweep, freed, mark_parts: marked, swept_parts: swept, swept_leftovers, parts_tombstones: due }
+}
+
+fn digest(plan: &PrunePlan, lists: [&Vec<PartId>; 3], leftovers: &[BackupId]) -> String {
+    let mut text = format!("{plan:?}{leftovers:?}").into_bytes();
+    for ids in lists {
+        text.extend_from_slice(&(ids.len() as u64).to_le_bytes());
+        for id in ids {
+            text.extend_from_slice(id.as_bytes());
+        }
+    }
+    Checksum::of(&text).to_string()
+}
+
+/// Makes a marked backup listed again. Works until its sweep has begun; `lease` keeps a prune away.
+pub async fn undelete(vault: &Vault, lease: &Lease, backup: &BackupId) -> Result<Head> {
+    lease.check()?;
+    let key = vault.layout.tombstone(backup);
+    let Some(tombstone) = document::find::<BackupTombstone>(vault.store.as_ref(), &key).await? else {
+        let listed = document::find::<serde_json::Value>(vault.store.as_ref(), &vault.layout.head(backup)).await?.is_some();
+        let text = if listed {
+            format!("backup {backup} is not deleted")
+        } else {
+            format!("there is no backup {backup}, deleted or not")
+        };
+        return Err(Error::not_found(text).hint("`pgkeep list` shows what there is"));
+    };
+    let head_key = vault.layout.head(backup);
+    let head = match vault.store.get(&head_key).await {
+        Ok(bytes) => Head::parse(&head_key, &bytes, backup)?,
+        Err(StoreError::NotFound(_)) => {
+            return Err(Error::not_found(format!(
+                "backup {backup} was deleted for good: its sweep began after {}",
+                tombstone.sweep_after
+            )));
+        }
+        Err(e) => return Err(Error::from(e)).context(|| format!("read '{head_key}'")),
+    };
+    lease.renew().await?;
+    vault.store.delete(&key).await.map_err(Error::from).context(|| format!("delete '{key}'"))?;
+    Ok(head)
+}

@@ -1,0 +1,181 @@
+//! The history of attempts, failed ones too.
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::document;
+use super::lease::Lease;
+use super::readers;
+use super::vault::Vault;
+use crate::base::clock::elapsed;
+use crate::base::ids::{BackupId, RunId};
+use crate::base::limits::{READER_TTL, STORE_CONCURRENCY};
+use crate::base::{Error, Kind, Result};
+
+/// How far back a starting run looks for stale ones.
+const STALE_LOOKBACK: usize = 200;
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunKind {
+    /// Makes a backup; holds the lease.
+    Backup,
+    /// Verifies a backup; holds a reader mark.
+    Verify,
+    /// Removes backups; holds the lease.
+    Prune,
+    /// Restores a backup; holds a reader mark.
+    Restore,
+}
+
+/// How far a run came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// Not ended, or killed and not yet noticed.
+    Running,
+    /// Did what it should.
+    Succeeded,
+    /// Failed; the record says why.
+    Failed,
+    /// Interrupted.
+    Cancelled,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunError {
+    /// Name of the error's kind.
+    pub kind: String,
+    /// The sentence.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// One stage of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStage {
+    /// Name.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Bytes that went through it.
+    pub bytes: u64,
+}
+
+/// `runs/<run>.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id; a backup has the id of its run.
+    pub run: RunId,
+    /// What it does.
+    pub kind: RunKind,
+    /// How far it came.
+    pub state: RunState,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// What the user called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Where it ran.
+    pub host: String,
+    /// The backup that it made, verified or restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupId>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RunError>,
+    /// Its stages, in order.
+    #[serde(default)]
+    pub stages: Vec<RunStage>,
+    /// What else was measured; opaque here.
+    #[serde(default)]
+    pub stats: serde_json::Value,
+}
+
+impl Run {
+    /// A run that starts now.
+    pub fn start(run: RunId, kind: RunKind, now: Timestamp, host: &str, label: Option<&str>) -> Self {
+        Self {
+            run,
+            kind,
+            state: RunState::Running,
+            started_at: now,
+            finished_at: None,
+            label: label.map(str::to_owned),
+            host: host.to_owned(),
+            backup: None,
+            error: None,
+            stages: Vec::new(),
+            stats: serde_json::Value::Null,
+        }
+    }
+
+    /// Ends with this outcome.
+    pub fn end(&mut self, now: Timestamp, outcome: Result<(), &Error>) {
+        self.finished_at = Some(now);
+        self.state = match outcome {
+            Ok(()) => RunState::Succeeded,
+            Err(e) if e.kind() == Kind::Cancelled => RunState::Cancelled,
+            Err(_) => RunState::Failed,
+        };
+        self.error = outcome.err().map(|e| RunError {
+            kind: e.kind().name().to_owned(),
+            message: e.full_message(),
+            hint: e.hint_text().map(str::to_owned),
+        });
+    }
+
+    /// Writes the record, over an earlier state of itself.
+    pub async fn save(&self, vault: &Vault) -> Result<()> {
+        document::overwrite(vault.store.as_ref(), &vault.layout.run(&self.run), self).await
+    }
+}
+
+/// The newest `limit` runs, newest first; a record that cannot be read is left out.
+pub async fn newest(vault: &Vault, limit: usize) -> Result<Vec<Run>> {
+    let keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
+    let mut runs = futures::stream::iter(keys.into_iter().rev().take(limit))
+        .map(|key| async move {
+            match document::find::<Run>(vault.store.as_ref(), &key).await {
+                Err(e) if e.kind() == Kind::Integrity => {
+                    tracing::warn!(%key, error = %e, "a run record is damaged");
+                    Ok(None)
+                }
+                other => other,
+            }
+        })
+        .buffered(STORE_CONCURRENCY);
+    let mut found = Vec::new();
+    while let Some(run) = runs.next().await {
+        found.extend(run?);
+    }
+    Ok(found)
+}
+
+/// Sets to `failed` the runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
+/// readers whose mark expired. `own` is left alone. Returns their ids.
+pub async fn fail_stale(vault: &Vault, _held: &Lease, own: &RunId) -> Result<Vec<RunId>> {
+    let now = vault.clock.now();
+    let marks = readers::all(vault).await?;
+    let mut failed = Vec::new();
+    for mut run in newest(vault, STALE_LOOKBACK).await? {
+        let reads = matches!(run.kind, RunKind::Verify | RunKind::Restore);
+        let alive =
+            reads && (elapsed(run.started_at, now) < READER_TTL || marks.iter().any(|m| m.id == run.run && m.expires_at > now));
+        if run.state != RunState::Running || run.run == *own || alive {
+            continue;
+        }
+        run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed")));
+        run.save(vault).await?;
+        failed.push(run.run);
+    }
+    Ok(failed)
+}

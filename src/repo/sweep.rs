@@ -1,0 +1,181 @@
+//! Applies a plan of [`super::gc`]: marks what is dropped, deletes what was marked long enough ago.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::document;
+use super::gc::{Amount, PrunePlan, Work, work};
+use super::lease::{Lease, Purpose};
+use super::readers;
+use super::tombstones::{BackupTombstone, IDS_PER_TOMBSTONE, PartsTombstone};
+use super::vault::Vault;
+use crate::base::clock::add;
+use crate::base::ids::{BackupId, PartId, RunId};
+use crate::base::limits::STORE_CONCURRENCY;
+use crate::base::shutdown::Shutdown;
+use crate::base::{Error, Result, ResultExt};
+use crate::store::{Key, PutMode, StoreError};
+
+/// A delete is sent only while the lease has this much left.
+const LEFT: Duration = Duration::from_secs(10);
+
+/// What a prune did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Backups that are not listed any more, and whole until their sweep.
+    pub marked: Vec<BackupId>,
+    /// Backups that are gone.
+    pub swept: Vec<BackupId>,
+    /// Parts that are gone.
+    pub parts: Amount,
+    /// Parts marked as unreferenced.
+    pub unreferenced: Amount,
+}
+
+/// Applies `plan` under a lease of purpose `Sweep` that the caller keeps renewed. Fails with kind `Conflict`, having done nothing, when the vault is not what
+/// the plan was made for. Interrupted, it leaves every listed backup whole, and the next prune goes on.
+pub async fn apply(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, shutdown: &Shutdown) -> Result<Pruned> {
+    if lease.purpose() != Purpose::Sweep {
+        return Err(Error::internal("a prune needs a lease of purpose sweep"));
+    }
+    lease.check()?;
+    let again = work(vault, &plan.mark, Duration::from_secs(plan.grace_seconds), plan.made_at, &lease.pending().await).await?;
+    if again.plan.vault_id != plan.vault_id || again.plan.digest != plan.digest {
+        return Err(Error::conflict(format!("{} has changed since the plan was made; nothing was removed", vault.describe()))
+            .hint("make the plan again"));
+    }
+    vault.reach("prune:planned")?;
+    let sweeper = Sweeper { vault, lease, shutdown };
+    sweeper.mark_backups(&again).await?;
+    vault.reach("prune:marked")?;
+    sweeper.mark_parts(&again).await?;
+    vault.reach("prune:parts-marked")?;
+    sweeper.sweep(&again).await?;
+    let parts = Amount {
+        count: plan.freed.count + plan.swept_unreferenced.count,
+        bytes: plan.freed.bytes + plan.swept_unreferenced.bytes,
+    };
+    Ok(Pruned {
+        marked: again.plan.mark.into_iter().map(|d| d.backup).collect(),
+        swept: again.plan.sweep,
+        parts,
+        unreferenced: plan.unreferenced,
+    })
+}
+
+struct Sweeper<'a> {
+    vault: &'a Vault,
+    lease: &'a Arc<Lease>,
+    shutdown: &'a Shutdown,
+}
+
+impl Sweeper<'_> {
+    async fn mark_backups(&self, work: &Work) -> Result<()> {
+        let now = self.vault.clock.now();
+        for drop in &work.plan.mark {
+            let Some(head) = work.heads.get(&drop.backup) else {
+                return Err(Error::internal(format!("backup {} is planned without a head", drop.backup)));
+            };
+            let tombstone = BackupTombstone {
+                backup: drop.backup.clone(),
+                reasons: drop.reasons.clone(),
+                marked_at: now,
+                sweep_after: add(now, Duration::from_secs(work.plan.grace_seconds)),
+                head: head.clone(),
+            };
+            if !self.create(&self.vault.layout.tombstone(&drop.backup), &tombstone).await? {
+                return Err(Error::conflict(format!("backup {} is marked already", drop.backup)).hint("make the plan again"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark_parts(&self, work: &Work) -> Result<()> {
+        let now = self.vault.clock.now();
+        let mut leftovers = work.plan.leftovers.clone();
+        let mut chunks: Vec<&[PartId]> = work.mark_parts.chunks(IDS_PER_TOMBSTONE).collect();
+        if chunks.is_empty() && !leftovers.is_empty() {
+            chunks.push(&[]);
+        }
+        for parts in chunks {
+            let mut tombstone = PartsTombstone {
+                id: RunId::generate(now),
+                marked_at: now,
+                sweep_after: add(now, Duration::from_secs(work.plan.grace_seconds)),
+                parts: parts.to_vec(),
+                leftover_contents: std::mem::take(&mut leftovers),
+            };
+            // Ids of one second may collide.
+            while !self.create(&self.vault.layout.parts_tombstone(&tombstone.id), &tombstone).await? {
+                tombstone.id = RunId::generate(self.vault.clock.now());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the key was free.
+    async fn create<T: Serialize>(&self, key: &Key, value: &T) -> Result<bool> {
+        self.may_go_on()?;
+        match document::put(self.vault.store.as_ref(), key, value, PutMode::Create).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::AlreadyExists(_)) => Ok(false),
+            Err(e) => Err(Error::from(e)).context(|| format!("write '{key}'")),
+        }
+    }
+
+    /// Heads, contents, parts, tombstones: wherever it stops, no head lacks anything and the tombstone is still there to go on from.
+    async fn sweep(&self, work: &Work) -> Result<()> {
+        let layout = &self.vault.layout;
+        self.still_unread(work).await?;
+        self.delete(work.sweep.iter().map(|t| layout.head(&t.backup))).await?;
+        self.vault.reach("sweep:heads-deleted")?;
+        let contents = work.sweep.iter().map(|t| &t.backup).chain(&work.swept_leftovers);
+        self.delete(contents.map(|b| layout.contents(b))).await?;
+        self.vault.reach("sweep:contents-deleted")?;
+        self.delete(work.freed.iter().chain(&work.swept_parts).map(|id| layout.part(id))).await?;
+        self.vault.reach("sweep:parts-deleted")?;
+        for tombstone in &work.sweep {
+            let proofs = document::keys(self.vault.store.as_ref(), &layout.proofs_of(&tombstone.backup)).await?;
+            self.delete(proofs.into_iter()).await?;
+        }
+        let backups = work.sweep.iter().map(|t| layout.tombstone(&t.backup));
+        self.delete(backups.chain(work.parts_tombstones.iter().map(|t| layout.parts_tombstone(&t.id)))).await?;
+        self.vault.reach("sweep:tombstones-deleted")?;
+        self.forget_readers().await
+    }
+
+    /// Marks need no lease: one may have come since the plan was checked.
+    async fn still_unread(&self, work: &Work) -> Result<()> {
+        let now = self.vault.clock.now();
+        let marks = readers::all(self.vault).await?;
+        match marks.iter().find(|m| m.expires_at > now && work.sweep.iter().any(|t| t.backup == m.backup)) {
+            Some(mark) => Err(Error::conflict(format!("{} began to read backup {}; it is not deleted", mark.owner, mark.backup))
+                .hint("make the plan again")),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks of readers that were killed.
+    async fn forget_readers(&self) -> Result<()> {
+        let now = self.vault.clock.now();
+        let old = readers::all(self.vault).await?.into_iter().filter(|m| m.expires_at <= now);
+        self.delete(old.map(|m| self.vault.layout.reader(&m.id))).await
+    }
+
+    async fn delete(&self, keys: impl Iterator<Item = Key>) -> Result<()> {
+        futures::stream::iter(keys.map(Ok))
+            .try_for_each_concurrent(STORE_CONCURRENCY, |key| async move {
+                self.may_go_on()?;
+                self.vault.store.delete(&key).await.map_err(Error::from).context(|| format!("delete '{key}'"))
+            })
+            .await
+    }
+
+    fn may_go_on(&self) -> Result<()> {
+        self.shutdown.check()?;
+        self.lease.check_left(LEFT)
+    }
+}
