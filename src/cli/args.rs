@@ -297,6 +297,8 @@ const RESTORE_CODES: &str = "Exit codes: 0 everything restored · 2 usage, or co
 const VERIFY_CODES: &str = "Exit codes: 0 proven · 4 store or scratch server unavailable · 6 damage found · 7 nothing to verify · 8 no scratch server of that version · 130 cancelled";
 const PRUNE_CODES: &str = "Exit codes: 0 done, or nothing to do · 2 confirmation missing · 4 store unavailable · 5 lease held, or the plan changed · 7 no such policy · \
 9 refused: the last run failed or the newest backup is too old, or more than half would go";
-const STATUS_CODES: &str = "Exit codes: 0 every policy keeps its promise · 4 store unavailable · 7 no such policy · 9 a policy does not";
-const DOCTOR_CODES: &str = "Exit codes: 0 all checks pass · 3 invalid policy · 4 something is unavailable or refused · 8 something is unsupported";
+const STATUS_CODES: &str =
+    "Exit codes: 0 every policy keeps its promise · 4 store unavailable · 7 no such policy · 9 a policy does not";
+const DOCTOR_CODES: &str =
+    "Exit codes: 0 all checks pass · 3 invalid policy · 4 something is unavailable or refused · 8 something is unsupported";
 const POLICY_CODES: &str = "Exit codes: 0 valid · 3 problems found · 7 no such policy or folder";

@@ -46,8 +46,14 @@ pub fn init_logging(global: &Global) {
         (false, 2) => "info,pgkeep=debug",
         (false, _) => "debug",
     };
-    let filter = std::env::var(LOG_VARIABLE).ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).without_time().try_init();
+    let filter =
+        std::env::var(LOG_VARIABLE).ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .try_init();
 }
 
 /// Runs a command to its end and returns the exit code; `shutdown` is cancelled by SIGINT and SIGTERM.

@@ -17,7 +17,8 @@ pub(super) fn check(cx: &Context, only: Option<&str>) -> Result<Report> {
     let report = policy::check(&cx.directory())?;
     let errors = report.problems.iter().filter(|p| p.severity == policy::Severity::Error).count();
     // The report itself lists them; the error only counts, so that nothing is said twice.
-    let failure = problem::any_error(&report.problems).then(|| Error::policy(format!("{errors} problems in {}", report.directory.display())));
+    let failure = problem::any_error(&report.problems)
+        .then(|| Error::policy(format!("{errors} problems in {}", report.directory.display())));
     Ok(Report::new(&report, report.to_string())?.failing(failure))
 }
 

@@ -29,11 +29,16 @@ pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Re
         match if json { None } else { confirm("Apply this plan?") } {
             Some(true) => {}
             Some(false) => return Err(Error::cancelled("nothing was removed")),
-            None => return Err(Error::usage("nothing was removed: this plan needs a yes").hint("look at --plan, then run again with --yes")),
+            None => {
+                return Err(
+                    Error::usage("nothing was removed: this plan needs a yes").hint("look at --plan, then run again with --yes")
+                );
+            }
         }
     }
     let done = apply(cx, &planned, args.force_large).await?;
-    let document = serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
+    let document =
+        serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
     let shown = if args.yes { text(&planned) } else { String::new() };
     Report::new(&document, format!("{shown}{}", done_text(&done, &planned.policy)))
 }
@@ -51,7 +56,11 @@ fn text(planned: &PlannedPrune) -> String {
     for waiting in &plan.waiting {
         let _ = writeln!(out, "wait: {} ({})", waiting.backup, waiting.reason);
     }
-    let amounts = [("parts that only these backups name", plan.freed), ("parts that nothing names, marked", plan.unreferenced), ("parts marked earlier, deleted", plan.swept_unreferenced)];
+    let amounts = [
+        ("parts that only these backups name", plan.freed),
+        ("parts that nothing names, marked", plan.unreferenced),
+        ("parts marked earlier, deleted", plan.swept_unreferenced),
+    ];
     for (what, amount) in amounts.iter().filter(|(_, a)| a.count > 0) {
         let _ = writeln!(out, "{what}: {}, {}", format_count(amount.count), format_bytes(amount.bytes));
     }
@@ -67,7 +76,11 @@ fn text(planned: &PlannedPrune) -> String {
 fn done_text(done: &Pruned, policy: &str) -> String {
     let mut out = String::new();
     if !done.marked.is_empty() {
-        let _ = writeln!(out, "removed {} backups; `pgkeep undelete {policy} BACKUP` brings one back until it is swept", done.marked.len());
+        let _ = writeln!(
+            out,
+            "removed {} backups; `pgkeep undelete {policy} BACKUP` brings one back until it is swept",
+            done.marked.len()
+        );
     }
     if !done.swept.is_empty() || done.parts.count > 0 {
         let _ = writeln!(

@@ -30,8 +30,10 @@ pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<
             Some(true) => {}
             Some(false) => return Err(Error::cancelled("nothing was changed")),
             None => {
-                return Err(Error::usage(format!("nothing was changed: --clean drops {drops} objects in the target and needs a yes"))
-                    .hint("look at --plan, then run again with --yes"));
+                return Err(Error::usage(format!(
+                    "nothing was changed: --clean drops {drops} objects in the target and needs a yes"
+                ))
+                .hint("look at --plan, then run again with --yes"));
             }
         }
     }
@@ -93,7 +95,8 @@ fn text(report: &RestoreReport) -> String {
             format!("error: {}: {}{state}; statement: {}", e.entry, e.message, e.statement)
         });
         let skipped = outcome.skipped.iter().map(|s| format!("not tried: {}, because {} failed", s.entry, s.because));
-        let rows = outcome.mismatches.iter().map(|m| format!("rows missing: {}: {} of {} are there", m.entry, m.loaded, m.expected));
+        let rows =
+            outcome.mismatches.iter().map(|m| format!("rows missing: {}: {} of {} are there", m.entry, m.loaded, m.expected));
         let warnings = outcome.warnings.iter().map(|w| format!("warning: {w}"));
         let lines: Vec<String> = errors.chain(skipped).chain(rows).chain(warnings).collect();
         for line in lines.iter().take(LINES_SHOWN) {

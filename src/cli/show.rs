@@ -30,7 +30,13 @@ fn text(report: &ShowReport) -> String {
     if let Some(pin) = &report.pin {
         let _ = writeln!(out, "pinned   {} by {}: {}", pin.at, pin.by, pin.reason.as_deref().unwrap_or("no reason given"));
     }
-    let _ = writeln!(out, "holds    {} objects, {} rows, {} of text", format_count(row.counts.objects), format_count(row.counts.rows), format_bytes(row.counts.plain_bytes));
+    let _ = writeln!(
+        out,
+        "holds    {} objects, {} rows, {} of text",
+        format_count(row.counts.objects),
+        format_count(row.counts.rows),
+        format_bytes(row.counts.plain_bytes)
+    );
     let _ = writeln!(out, "stored   {} in {} parts", format_bytes(row.counts.stored_bytes), format_count(row.counts.parts));
     for database in &report.source.databases {
         let _ = writeln!(
@@ -44,7 +50,9 @@ fn text(report: &ShowReport) -> String {
             database.lsn.as_ref().map(|lsn| format!(" at {lsn}")).unwrap_or_default()
         );
     }
-    for note in row.anomalies.iter().map(|a| format!("suspicious: {a}")).chain(report.warnings.iter().map(|w| format!("warning: {w}"))) {
+    for note in
+        row.anomalies.iter().map(|a| format!("suspicious: {a}")).chain(report.warnings.iter().map(|w| format!("warning: {w}")))
+    {
         let _ = writeln!(out, "{note}");
     }
     let kinds: Vec<String> = report.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -55,7 +63,13 @@ fn text(report: &ShowReport) -> String {
     }
     let _ = writeln!(out);
     let rows = report.tables.iter().take(TABLES_SHOWN).map(|t| {
-        vec![t.database.clone(), format!("{}.{}", t.schema, t.table), format_count(t.rows), format_bytes(t.bytes), t.fingerprint.clone()]
+        vec![
+            t.database.clone(),
+            format!("{}.{}", t.schema, t.table),
+            format_count(t.rows),
+            format_bytes(t.bytes),
+            t.fingerprint.clone(),
+        ]
     });
     out.push_str(&table(&["DATABASE", "TABLE", "ROWS", "TEXT", "FINGERPRINT"], &[2, 3], rows.collect()));
     if report.tables.len() > TABLES_SHOWN {

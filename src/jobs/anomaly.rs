@@ -14,7 +14,10 @@ pub fn find(now: &Counts, last_good: Option<&Counts>) -> Vec<String> {
     if now.rows == 0 && last.rows > 0 {
         odd.push(format!("no rows at all; the last good backup holds {}", last.rows));
     } else if last.plain_bytes >= SMALLEST_JUDGED_BYTES && (now.plain_bytes as f64) < last.plain_bytes as f64 * SUSPICIOUS_SHARE {
-        odd.push(format!("{} bytes of rows, less than half of the {} of the last good backup", now.plain_bytes, last.plain_bytes));
+        odd.push(format!(
+            "{} bytes of rows, less than half of the {} of the last good backup",
+            now.plain_bytes, last.plain_bytes
+        ));
     }
     if now.tables == 0 && last.tables > 0 {
         odd.push(format!("no tables at all; the last good backup holds {}", last.tables));

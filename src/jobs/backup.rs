@@ -99,7 +99,16 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     let head = under_lease(cx, &vault, "backup", Purpose::Write, async |lease, shutdown| {
         let mut recorder = Recorder::start(&vault, RunId::from(&id), RunKind::Backup, options.label.as_deref()).await?;
         recorder.about(&id);
-        let work = Work { cx, vault: &vault, policy, source, target: &target, databases: &databases, lease: &lease, shutdown: &shutdown };
+        let work = Work {
+            cx,
+            vault: &vault,
+            policy,
+            source,
+            target: &target,
+            databases: &databases,
+            lease: &lease,
+            shutdown: &shutdown,
+        };
         let outcome = work.run(&id, options, &mut recorder).await;
         recorder.end(outcome).await
     })
@@ -168,9 +177,8 @@ impl Work<'_> {
         self.vault.record_policy_text(self.policy.text_without_secrets()).await?;
         let started_at = self.cx.clock.now();
         recorder.stage("export");
-        let writer = Arc::new(
-            Writer::begin(self.vault, self.lease, id.clone(), self.cx.progress.clone(), self.shutdown.clone()).await?,
-        );
+        let writer =
+            Arc::new(Writer::begin(self.vault, self.lease, id.clone(), self.cx.progress.clone(), self.shutdown.clone()).await?);
         let (cluster, exports) = self.export(&writer).await?;
         recorder.end_stage(exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.bytes).sum());
         recorder.stage("commit");
@@ -207,7 +215,13 @@ impl Work<'_> {
         Ok((cluster, exports))
     }
 
-    async fn commit(&self, cluster: &ClusterExport, exports: &[Export], started_at: Timestamp, options: &BackupOptions) -> Result<Commit> {
+    async fn commit(
+        &self,
+        cluster: &ClusterExport,
+        exports: &[Export],
+        started_at: Timestamp,
+        options: &BackupOptions,
+    ) -> Result<Commit> {
         let mut toc = Toc::new(cluster);
         for export in exports {
             toc.add(export, &self.excluded());
@@ -226,13 +240,15 @@ impl Work<'_> {
         }
         warnings.dedup();
         // Several databases are several snapshots; the backup as a whole shows no instant before the last of them.
-        let consistent_at = exports.iter().map(|e| e.consistent_at).max().ok_or_else(|| Error::internal("nothing was exported"))?;
+        let consistent_at =
+            exports.iter().map(|e| e.consistent_at).max().ok_or_else(|| Error::internal("nothing was exported"))?;
         Ok(Commit {
             started_at,
             consistent_at,
             label: options.label.clone(),
             keep_until: options.keep_for.map(|d| clock::add(consistent_at, d)),
-            source: serde_json::to_value(self.summary(exports)).map_err(|e| Error::internal("write the source's summary").source(e))?,
+            source: serde_json::to_value(self.summary(exports))
+                .map_err(|e| Error::internal("write the source's summary").source(e))?,
             anomalies: anomaly::find(&counts, self.last_good().await?.as_ref()),
             warnings,
             documents: toc.documents()?,

@@ -56,8 +56,9 @@ impl Place {
     /// The policy, for what cannot be done without one.
     pub fn policy(&self) -> Result<&Policy> {
         self.policy.as_ref().ok_or_else(|| {
-            Error::not_found(format!("there is no policy file '{}.toml'", self.name))
-                .hint("name the folder of the policy files with --policies; restores, listings and verifications work without one")
+            Error::not_found(format!("there is no policy file '{}.toml'", self.name)).hint(
+                "name the folder of the policy files with --policies; restores, listings and verifications work without one",
+            )
         })
     }
 }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::verify;
-use crate::base::{Error, Kind, Result};
 use crate::base::ids::random_hex;
+use crate::base::{Error, Kind, Result};
 use crate::pg::connect::Target;
 use crate::pg::facts::{self, ServerFacts};
 use crate::pg::scratch;
@@ -57,7 +57,8 @@ impl DoctorReport {
         let failed: Vec<&Check> = self.checks.iter().filter(|c| c.verdict == Verdict::Fail).collect();
         let first = failed.first()?;
         let names: Vec<String> = failed.iter().map(|c| format!("{} ({})", c.check, c.policy)).collect();
-        let error = Error::new(first.kind.unwrap_or(Kind::Internal), format!("{} checks failed: {}", failed.len(), names.join(", ")));
+        let error =
+            Error::new(first.kind.unwrap_or(Kind::Internal), format!("{} checks failed: {}", failed.len(), names.join(", ")));
         Some(match &first.hint {
             Some(hint) => error.hint(hint.clone()),
             None => error,
@@ -146,14 +147,22 @@ async fn examine_database(cx: &Context, place: &Place, ward: &mut Ward<'_>) -> O
         let Some(facts) = ward.check("database", facts::server_facts(&target).await) else { continue };
         ward.say("database", Verdict::Pass, format!("{}: PostgreSQL {}", target.describe(), facts.version_text), None);
         if facts.version.major() > Version::NEWEST_TESTED {
-            let message = format!("PostgreSQL {} is newer than this pgkeep was tested with ({})", facts.version.major(), Version::NEWEST_TESTED);
+            let message = format!(
+                "PostgreSQL {} is newer than this pgkeep was tested with ({})",
+                facts.version.major(),
+                Version::NEWEST_TESTED
+            );
             ward.say("database", Verdict::Warn, message, Some("update pgkeep; until then verify each backup with a drill"));
         }
         if facts.superuser {
             ward.say("privileges", Verdict::Pass, format!("{} is a superuser: everything can be read", facts.user), None);
         } else {
-            let message = format!("{} is not a superuser: passwords of roles are not in the backup, and each table needs SELECT", facts.user);
-            let hint = format!("GRANT pg_read_all_data TO \"{}\" covers all tables (14 and newer)", facts.user.replace('"', "\"\""));
+            let message = format!(
+                "{} is not a superuser: passwords of roles are not in the backup, and each table needs SELECT",
+                facts.user
+            );
+            let hint =
+                format!("GRANT pg_read_all_data TO \"{}\" covers all tables (14 and newer)", facts.user.replace('"', "\"\""));
             ward.say("privileges", Verdict::Warn, message, Some(&hint));
         }
         last = Some(facts);
@@ -180,9 +189,16 @@ async fn examine_store(cx: &Context, place: &Place, ward: &mut Ward<'_>) {
     if ward.check("store", probe(store).await).is_none() {
         return;
     }
-    ward.say("store", Verdict::Pass, format!("{}: objects can be written, read, listed and deleted, conditional writes hold", store.describe()), None);
+    ward.say(
+        "store",
+        Verdict::Pass,
+        format!("{}: objects can be written, read, listed and deleted, conditional writes hold", store.describe()),
+        None,
+    );
     match Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await {
-        Err(error) if error.kind() == Kind::NotFound => ward.say("vault", Verdict::Pass, "no backup yet; the first makes the vault", None),
+        Err(error) if error.kind() == Kind::NotFound => {
+            ward.say("vault", Verdict::Pass, "no backup yet; the first makes the vault", None)
+        }
         opened => {
             let listing = match opened {
                 Ok(vault) => Listing::read(&vault).await,

@@ -28,7 +28,8 @@ pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> R
         other => other?,
     };
     let toc = Toc::parse(reader.contents())?;
-    let source = toc.databases.first().map(|d| &d.about.server).ok_or_else(|| Error::integrity("the backup holds no database"))?;
+    let source =
+        toc.databases.first().map(|d| &d.about.server).ok_or_else(|| Error::integrity("the backup holds no database"))?;
     let needs = Needs {
         major: source.version.major(),
         superuser: source.bootstrap_superuser.clone(),
@@ -95,10 +96,18 @@ fn findings(outcome: &RestoreOutcome, comparison: &Comparison) -> Vec<Finding> {
         found.push(Finding::damage("restore-error", &e.entry, format!("{}: {}", e.entry, e.message)));
     }
     for s in &outcome.skipped {
-        found.push(Finding::damage("restore-skipped", &s.entry, format!("{} was not tried because {} failed", s.entry, s.because)));
+        found.push(Finding::damage(
+            "restore-skipped",
+            &s.entry,
+            format!("{} was not tried because {} failed", s.entry, s.because),
+        ));
     }
     for m in &outcome.mismatches {
-        found.push(Finding::damage("rows-missing", &m.entry, format!("{}: {} of {} rows were loaded", m.entry, m.loaded, m.expected)));
+        found.push(Finding::damage(
+            "rows-missing",
+            &m.entry,
+            format!("{}: {} of {} rows were loaded", m.entry, m.loaded, m.expected),
+        ));
     }
     for d in &comparison.data {
         let message = match (&d.found, &d.error) {

@@ -111,7 +111,8 @@ async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: 
             status.consistent_at = Some(head.consistent_at);
             status.age_seconds = Some(age.as_secs());
             if let Some(max) = max_age.filter(|max| age > *max) {
-                let text = format!("the newest good backup shows {} ago; the promise is {}", format_duration(age), format_duration(max));
+                let text =
+                    format!("the newest good backup shows {} ago; the promise is {}", format_duration(age), format_duration(max));
                 status.problems.push(text);
             }
         }

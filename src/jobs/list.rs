@@ -11,12 +11,12 @@ use super::toc::{SourceSummary, Toc};
 use crate::base::ids::BackupId;
 use crate::base::{Error, Result};
 use crate::policy::time::parse_at;
+use crate::repo::Vault;
 use crate::repo::head::{Counts, Head};
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::pins::{self, Pin};
 use crate::repo::proofs::{self, Level, Proof};
 use crate::repo::reader::read_contents;
-use crate::repo::Vault;
 
 /// What is known of the proofs of a vault's backups.
 #[derive(Debug, Default)]

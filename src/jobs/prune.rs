@@ -76,7 +76,8 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
                 return Err(refusal.into());
             }
             if drops(&decision) != planned.plan.mark {
-                return Err(Error::conflict("the plan changed since it was shown: other backups would go now").hint("look at the new plan and run prune again"));
+                return Err(Error::conflict("the plan changed since it was shown: other backups would go now")
+                    .hint("look at the new plan and run prune again"));
             }
             sweep::apply(&planned.vault, &lease, &planned.plan, &shutdown).await
         };
@@ -87,8 +88,7 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
 }
 
 fn drops(decision: &Decision) -> Vec<Drop> {
-    let mut drops: Vec<Drop> =
-        decision.dropped().map(|v| Drop { backup: v.id.clone(), reasons: vec![v.text()] }).collect();
+    let mut drops: Vec<Drop> = decision.dropped().map(|v| Drop { backup: v.id.clone(), reasons: vec![v.text()] }).collect();
     drops.sort_by(|a, b| a.backup.cmp(&b.backup));
     drops
 }

@@ -112,9 +112,14 @@ impl RestoreReport {
             return None;
         }
         let outcomes = || self.databases.iter().map(|d| &d.outcome);
-        let (errors, skipped) = (outcomes().map(|o| o.errors.len()).sum::<usize>(), outcomes().map(|o| o.skipped.len()).sum::<usize>());
+        let (errors, skipped) =
+            (outcomes().map(|o| o.errors.len()).sum::<usize>(), outcomes().map(|o| o.skipped.len()).sum::<usize>());
         let tables: usize = outcomes().map(|o| o.mismatches.len()).sum();
-        let first = outcomes().flat_map(|o| &o.errors).next().map(|e| format!("; the first: {}: {}", e.entry, e.message)).unwrap_or_default();
+        let first = outcomes()
+            .flat_map(|o| &o.errors)
+            .next()
+            .map(|e| format!("; the first: {}: {}", e.entry, e.message))
+            .unwrap_or_default();
         Some(
             Error::integrity(format!(
                 "the restore is not complete: {errors} errors, {skipped} objects not tried because of them, {tables} tables without all their rows{first}"

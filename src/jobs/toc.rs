@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::{Entry, Scope};
 use crate::pg::copy::TableData;

@@ -9,9 +9,9 @@ use super::select::Choice;
 use crate::base::clock::Stopwatch;
 use crate::base::ids::RunId;
 use crate::base::{Error, Result};
+use crate::pg::scratch;
 use crate::policy::secrets::resolve_reference;
 use crate::policy::{Scratch, VerifyLevel};
-use crate::pg::scratch;
 use crate::repo::head::Head;
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::proofs::{self, Level, Proof};
@@ -49,7 +49,8 @@ impl VerifyReport {
         let failed: Vec<&Proof> = self.proofs.iter().filter(|p| !p.passed).collect();
         let backups: Vec<String> =
             failed.iter().map(|p| p.backup.to_string()).chain(self.damaged_heads.iter().cloned()).collect();
-        let first = failed.iter().flat_map(|p| &p.findings).next().map(|f| format!("; the first: {}", f.message)).unwrap_or_default();
+        let first =
+            failed.iter().flat_map(|p| &p.findings).next().map(|f| format!("; the first: {}", f.message)).unwrap_or_default();
         (!backups.is_empty()).then(|| {
             Error::integrity(format!("verification failed: {}{first}", backups.join(", "))).hint(format!(
                 "`pgkeep list {}` shows which backups are still proven; `pgkeep backup {}` makes a new one and puts back the parts that it can",

@@ -4,5 +4,7 @@ mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
+mod export;
 mod main_job;
+mod restore;
 mod support;

@@ -179,7 +179,10 @@ async fn a_target_that_is_not_empty_is_left_alone() {
 
     // With --clean, the backup's objects replace what is there.
     let client = source.connect().await;
-    client.batch_execute("DELETE FROM finance.transactions; ALTER TABLE finance.accounts ADD COLUMN later int").await.expect("damage");
+    client
+        .batch_execute("DELETE FROM finance.transactions; ALTER TABLE finance.accounts ADD COLUMN later int")
+        .await
+        .expect("damage");
     drop(client);
     home.run(&["restore", "finance", "--to", &source.url(), "--clean"]).exits(2).says(&["--yes"]);
     home.run(&["restore", "finance", "--to", &source.url(), "--clean", "--yes"]).exits(0);

@@ -23,11 +23,7 @@ impl Ran {
     /// Fails the test unless the exit code is `code`.
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "exit code of `{}`\n--- stdout\n{}\n--- stderr\n{}",
-            self.command, self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "exit code of `{}`\n--- stdout\n{}\n--- stderr\n{}", self.command, self.stdout, self.stderr);
         self
     }
 
