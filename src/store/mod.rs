@@ -3,7 +3,17 @@
 //! A store knows keys and bytes, nothing of backups. Conditional writes are a mode of `put`, because everything that must not
 //! race (leases, heads) rests on them.
 
+pub mod conformance;
+pub mod faulty;
 pub mod key;
+pub mod limited;
+pub mod local;
+pub mod memory;
+pub mod metered;
+pub mod open;
+pub mod prefixed;
+pub mod retrying;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,6 +24,7 @@ use futures::stream::BoxStream;
 
 use crate::base::Error;
 pub use key::Key;
+pub use open::{Opened, StoreOptions, open};
 
 /// Shared store.
 pub type SharedStore = Arc<dyn Store>;
@@ -96,6 +107,26 @@ impl From<StoreError> for Error {
     }
 }
 
+/// Put as the source of an error: the store turned the request away before doing anything. A retryable error without it is
+/// ambiguous: the write may have taken place although no answer arrived.
+#[derive(Debug)]
+pub struct NotApplied(pub String);
+
+impl NotApplied {
+    /// Whether `error` says that the store did nothing.
+    pub fn marks(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Self>)
+    }
+}
+
+impl std::fmt::Display for NotApplied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotApplied {}
+
 /// Result of a store operation.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -129,4 +160,23 @@ pub trait Store: Send + Sync + Debug {
 
     /// What a person would call this place, without credentials: `s3://bucket/prefix`, `file:///path`.
     fn describe(&self) -> String;
+}
+
+/// Refuses a listing prefix that is neither empty nor made of whole segments ending in `/`.
+fn check_prefix(prefix: &str) -> StoreResult<()> {
+    let Some(folder) = prefix.strip_suffix('/') else {
+        return if prefix.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::internal(format!("listing prefix '{prefix}' does not end in '/'")).into())
+        };
+    };
+    folder.parse::<Key>()?;
+    Ok(())
+}
+
+/// SHA-256 of `bytes`.
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).into()
 }

@@ -8,3 +8,4 @@ mod export;
 mod main_job;
 mod restore;
 mod support;
+mod store;
