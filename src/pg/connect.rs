@@ -84,12 +84,11 @@ impl Target {
         let (mode, check, files) = security(&info, home.as_deref())?;
         let settings = Settings::read(&info)?;
         let mut target = Self { hosts, user, database, password: None, mode, files, check, settings };
-        target.password = match info.get("password") {
-            Some(given) => Some(Secret::new(given.to_owned())),
-            None => {
-                let file = info.get("passfile").map(PathBuf::from).or_else(|| home.map(|h| h.join(".pgpass")));
-                file.and_then(|f| passfile::find(&f, target.host(), target.port(), &target.database, &target.user))
-            }
+        target.password = if let Some(given) = info.get("password") {
+            Some(Secret::new(given.to_owned()))
+        } else {
+            let file = info.get("passfile").map(PathBuf::from).or_else(|| home.map(|h| h.join(".pgpass")));
+            file.and_then(|f| passfile::find(&f, target.host(), target.port(), &target.database, &target.user))
         };
         Ok(target)
     }

@@ -68,18 +68,16 @@ fn cause(error: &tokio_postgres::Error) -> String {
 /// What a SQLSTATE asks of the person at the other end.
 pub(crate) fn kind(code: &SqlState) -> Kind {
     match code.code() {
-        "53100" | "53200" | "25006" | "2F002" | "2F003" | "2F004" => Kind::Denied,
+        "42501" | "53100" | "53200" | "25006" | "2F002" | "2F003" | "2F004" => Kind::Denied,
         "55P03" | "55006" | "57014" | "40001" | "40P01" => Kind::Unavailable,
         "57P04" | "3D000" => Kind::NotFound,
-        "42501" => Kind::Denied,
         "42P04" | "42P06" | "42P07" | "42710" | "42723" | "42712" | "2BP01" => Kind::Conflict,
         "XX001" | "XX002" => Kind::Integrity,
         other => match &other[..2] {
             "08" | "57" | "58" | "53" | "40" => Kind::Unavailable,
-            "28" => Kind::Denied,
             "0A" | "54" => Kind::Unsupported,
             "22" | "23" | "44" => Kind::Integrity,
-            "P0" | "F0" => Kind::Denied,
+            "28" | "P0" | "F0" => Kind::Denied,
             _ => Kind::Internal,
         },
     }

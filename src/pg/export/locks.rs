@@ -92,7 +92,11 @@ pub(super) async fn lock_all(
         }
         tracing::info!(tables = missing.len(), failed, "waiting for locks that others hold");
         if failed < patience.tries {
-            shutdown.guard(async { Ok(clock.sleep(backoff.pause(failed)).await) }).await?;
+            let pause = backoff.pause(failed);
+            tokio::select! {
+                () = shutdown.cancelled() => shutdown.check()?,
+                () = clock.sleep(pause) => {}
+            }
         }
     }
     Err(blocked(session, &missing[0], missing.len(), patience).await)

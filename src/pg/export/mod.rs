@@ -9,7 +9,7 @@
 mod locks;
 pub(crate) mod names;
 pub(crate) mod statements;
-mod units;
+pub(crate) mod units;
 mod worker;
 
 use std::sync::Arc;

@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// Whether password hashes of roles can be read.
-    pub(super) async fn reads_passwords(&self) -> Result<bool> {
+    pub(crate) async fn reads_passwords(&self) -> Result<bool> {
         let row = self.row("check privileges on roles", "SELECT has_table_privilege('pg_catalog.pg_authid', 'SELECT')").await?;
         column(&row, 0)
     }

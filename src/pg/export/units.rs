@@ -10,48 +10,48 @@ use crate::pg::large_objects::{self, Access, OidRange};
 
 /// One statement of a unit: one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(crate) struct Piece {
     /// Index of the table in the list that the units were made of; the large objects come after the last.
-    pub(super) table: usize,
+    pub(crate) table: usize,
     /// What is read, for messages: `table "s"."t"`.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// Schema and name of the table to lock; none for large objects.
-    pub(super) lock: Option<(String, String)>,
+    pub(crate) lock: Option<(String, String)>,
     /// Name of the stream.
-    pub(super) stream: String,
+    pub(crate) stream: String,
     /// First block.
-    pub(super) from_block: Option<u64>,
+    pub(crate) from_block: Option<u64>,
     /// First block after it.
-    pub(super) to_block: Option<u64>,
+    pub(crate) to_block: Option<u64>,
     /// COPY … TO STDOUT.
-    pub(super) sql: String,
+    pub(crate) sql: String,
     /// Bytes on the server's disk.
-    pub(super) weight: u64,
+    pub(crate) weight: u64,
 }
 
 /// Pieces that share parts and are read by one worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unit {
+pub(crate) struct Unit {
     /// Name of the group.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// In order.
-    pub(super) pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
 }
 
 impl Unit {
     /// Bytes on the server's disk.
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         self.pieces.iter().map(|p| p.weight).sum()
     }
 
     /// Tables to lock.
-    pub(super) fn locks(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn locks(&self) -> Vec<(&str, &str)> {
         self.pieces.iter().filter_map(|p| p.lock.as_ref()).map(|(s, t)| (s.as_str(), t.as_str())).collect()
     }
 }
 
 /// Units of all tables, which are in order of schema and name; the heaviest first, so that no worker is left with one at the end.
-pub(super) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>) -> Vec<Unit> {
+pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut small: Option<Unit> = None;
     for (index, table) in tables.iter().enumerate() {

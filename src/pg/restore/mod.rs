@@ -1,8 +1,15 @@
 //! From entries and streams to a database: a plan that a person can read, then its execution.
 
+mod ledger;
+mod load;
 mod outcome;
 mod plan;
+mod post;
+mod render;
 mod run;
+mod script;
+mod select;
+mod statements;
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,20 @@
 //! The plan of a restore: looked at first, shown, stored, then executed as it stands.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use super::render::{Renderer, tablespaces};
+use super::select::{Selection, select};
+use super::statements::{Rights, open};
 use super::{RestoreInput, RestoreOptions};
+use crate::base::units::{format_bytes, format_count};
 use crate::base::{Error, Result};
+use crate::pg::catalog::entry::{Entry, Scope};
 use crate::pg::connect::Target;
+use crate::pg::copy::TableData;
+use crate::pg::session::Session;
 use crate::pg::version::Version;
 
 /// The server and database that a restore goes to.
@@ -56,6 +66,8 @@ pub struct RestorePlan {
     pub entries: Vec<String>,
     /// Ids of the entries whose rows will be loaded.
     pub tables: Vec<String>,
+    /// Tablespaces of the source that the target does not have: what was in them goes to the default one.
+    pub missing_tablespaces: Vec<String>,
     /// Rows to load.
     pub rows: u64,
     /// Bytes of COPY text to load.
@@ -67,6 +79,306 @@ pub struct RestorePlan {
 /// Looks at the target and decides what a restore would do. Refuses what cannot work: a target that is not empty (conflict), a server older
 /// than the source (unsupported), extensions that the server does not have (unsupported), roles that are missing and may not be made (denied).
 pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOptions) -> Result<RestorePlan> {
-    let _ = (target, input, options);
-    Err(Error::internal("not yet"))
+    if options.schema_only && options.data_only {
+        return Err(Error::usage("--schema-only and --data-only exclude each other"));
+    }
+    let (session, exists) = open(target).await?;
+    let facts = target_facts(target, &session, exists).await?;
+    let rights = session.rights().await?;
+    if facts.version.major() < input.source.version.major() {
+        return Err(Error::unsupported(format!(
+            "the target runs PostgreSQL {}, and the backup is of PostgreSQL {}",
+            facts.version.major(),
+            input.source.version.major()
+        ))
+        .hint("restore into a server of the same major version or a newer one"));
+    }
+    let present = if exists { session.schema_names().await? } else { BTreeSet::from(["public".to_owned()]) };
+    let mut selection = select(input, options, &present)?;
+    if is_part(options) || (exists && options.data_only) {
+        // The database's own properties belong to whole restores.
+        selection.entries.retain(|i| input.entries[*i].scope != Scope::Database || !exists);
+    }
+    let chosen: Vec<&Entry> = selection.entries.iter().map(|i| &input.entries[*i]).collect();
+    let tables: Vec<&TableData> = input.tables.iter().filter(|t| loads(t, options, &selection)).collect();
+    refuse_conflicts(&session, &facts, rights, options, &chosen, &tables).await?;
+
+    let mut warnings = std::mem::take(&mut selection.warnings);
+    warnings.extend(general_warnings(input, &facts, &session).await?);
+    warnings.extend(check_extensions(&session, &facts, &chosen).await?);
+    let missing_tablespaces = missing_tablespaces(&session, &chosen, &mut warnings).await?;
+    let renderer = Renderer::new(options, target.database(), &missing_tablespaces);
+    let roles = plan_roles(&session, rights, input, options, &chosen, &renderer).await?;
+    warnings.extend(roles.warnings);
+    Ok(RestorePlan {
+        same_cluster: facts.system_identifier.is_some() && facts.system_identifier == input.source.system_identifier,
+        source_database: input.database.clone(),
+        source_version: input.source.version,
+        create_database: !exists,
+        create_roles: roles.create,
+        cluster: roles.entries,
+        drop: drops(options, exists, &chosen),
+        entries: chosen.iter().map(|e| e.id.clone()).collect(),
+        tables: tables.iter().map(|t| t.entry.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
+        missing_tablespaces,
+        rows: tables.iter().map(|t| t.fingerprint.rows).sum(),
+        bytes: tables.iter().map(|t| t.fingerprint.bytes).sum(),
+        options: options.clone(),
+        target: facts,
+        warnings,
+    })
+}
+
+/// Whether only some of the objects are restored.
+pub(super) fn is_part(options: &RestoreOptions) -> bool {
+    !options.tables.is_empty() || !options.schemas.is_empty()
+}
+
+fn loads(table: &TableData, options: &RestoreOptions, selection: &Selection) -> bool {
+    if table.is_large_objects() {
+        return !options.schema_only && !is_part(options);
+    }
+    selection.tables.contains(&table.entry)
+}
+
+/// What a session tells of its server, and of the target database if that is where it is.
+pub(super) async fn target_facts(target: &Target, session: &Session, exists: bool) -> Result<TargetFacts> {
+    let facts = session.facts().await?;
+    Ok(TargetFacts {
+        host: target.host().to_owned(),
+        port: target.port(),
+        database: target.database().to_owned(),
+        user: facts.user,
+        superuser: facts.superuser,
+        system_identifier: facts.system_identifier,
+        version: facts.version,
+        exists,
+        objects: if exists { session.count_objects().await? } else { 0 },
+    })
+}
+
+async fn refuse_conflicts(
+    session: &Session,
+    facts: &TargetFacts,
+    rights: Rights,
+    options: &RestoreOptions,
+    chosen: &[&Entry],
+    tables: &[&TableData],
+) -> Result<()> {
+    let database = &facts.database;
+    if !facts.exists {
+        if options.data_only {
+            return Err(Error::not_found(format!("--data-only needs its tables, and database {database} does not exist")));
+        }
+        if !rights.create_database {
+            return Err(Error::denied(format!("database {database} does not exist, and role {} may not create it", facts.user))
+                .hint(format!("create it, or: ALTER ROLE \"{}\" CREATEDB", facts.user)));
+        }
+        return Ok(());
+    }
+    if options.data_only {
+        return refuse_data_conflicts(session, options, tables).await;
+    }
+    if facts.objects == 0 || options.clean {
+        return Ok(());
+    }
+    if is_part(options) {
+        let present = session.relation_names().await?;
+        let taken = chosen.iter().find(|e| {
+            matches!(e.kind.as_str(), "table" | "view" | "materialized_view" | "sequence" | "foreign_table")
+                && e.schema.as_ref().is_some_and(|s| present.contains(&(s.clone(), e.name.clone())))
+        });
+        return match taken {
+            None => Ok(()),
+            Some(entry) => Err(Error::conflict(format!("{} exists in database {database} already", entry.id))
+                .hint("restore into another database, or replace it with --clean")),
+        };
+    }
+    Err(Error::conflict(format!("database {database} is not empty: it holds {} objects", format_count(facts.objects)))
+        .hint("name a database that does not exist yet (it is created), or replace what the backup holds with --clean"))
+}
+
+async fn refuse_data_conflicts(session: &Session, options: &RestoreOptions, tables: &[&TableData]) -> Result<()> {
+    let present = session.relation_names().await?;
+    let real: Vec<(&str, &str)> =
+        tables.iter().filter(|t| !t.is_large_objects()).map(|t| (t.schema.as_str(), t.table.as_str())).collect();
+    if let Some((schema, table)) = real.iter().find(|(s, t)| !present.contains(&((*s).to_owned(), (*t).to_owned()))) {
+        return Err(Error::not_found(format!("--data-only needs table {schema}.{table}, which the target does not have")));
+    }
+    if options.clean {
+        return Ok(());
+    }
+    match session.first_with_rows(&real).await? {
+        None => Ok(()),
+        Some(table) => Err(Error::conflict(format!("table {table} of the target holds rows already"))
+            .hint("empty it first, or let --clean empty all tables that are loaded")),
+    }
+}
+
+async fn general_warnings(input: &RestoreInput, facts: &TargetFacts, session: &Session) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if facts.version.major() > Version::NEWEST_TESTED {
+        warnings.push(format!("PostgreSQL {} is newer than the newest that this release was tested with", facts.version.major()));
+    }
+    if facts.exists {
+        let there = session.facts().await?;
+        let source = &input.source;
+        if there.encoding != source.encoding {
+            warnings.push(format!("the target's encoding is {}, the source's {}", there.encoding, source.encoding));
+        }
+        if (&there.collate, &there.ctype) != (&source.collate, &source.ctype) {
+            warnings.push(format!(
+                "the target's locale is {}/{}, the source's {}/{}: text sorts differently",
+                there.collate, there.ctype, source.collate, source.ctype
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+async fn check_extensions(session: &Session, facts: &TargetFacts, chosen: &[&Entry]) -> Result<Vec<String>> {
+    let wanted: Vec<&str> = chosen.iter().filter(|e| e.kind == "extension").map(|e| e.name.as_str()).collect();
+    let available = session.available_extensions().await?;
+    let missing: Vec<&str> = wanted.iter().copied().filter(|name| !available.contains_key(*name)).collect();
+    if !missing.is_empty() {
+        return Err(Error::unsupported(format!("the target's server does not have these extensions: {}", missing.join(", ")))
+            .hint("install their packages on the server, or restore single schemas with --schema"));
+    }
+    if facts.superuser {
+        return Ok(Vec::new());
+    }
+    let installed = if facts.exists { session.installed_extensions().await? } else { BTreeSet::from(["plpgsql".to_owned()]) };
+    Ok(wanted
+        .iter()
+        .filter(|name| !installed.contains(**name) && available.get(**name) == Some(&false))
+        .map(|name| format!("extension {name} may need a superuser to install it, and {} is none", facts.user))
+        .collect())
+}
+
+async fn missing_tablespaces(session: &Session, chosen: &[&Entry], warnings: &mut Vec<String>) -> Result<Vec<String>> {
+    let mut wanted = tablespaces(chosen.iter().copied());
+    let present = session.tablespace_names().await?;
+    wanted.retain(|name| !present.contains(name));
+    // The database's own tablespace stands in CREATE DATABASE.
+    for entry in chosen.iter().filter(|e| e.kind == "database") {
+        let text = entry.create.first().map(crate::base::sql::Sql::plain).unwrap_or_default();
+        if let Some((_, quoted)) = text.rsplit_once(" TABLESPACE \"") {
+            let name = quoted.trim_end_matches('"').replace("\"\"", "\"");
+            if !present.contains(&name) {
+                wanted.insert(name);
+            }
+        }
+    }
+    for name in &wanted {
+        warnings.push(format!("tablespace {name} does not exist in the target: what was in it goes to the default tablespace"));
+    }
+    Ok(wanted.into_iter().collect())
+}
+
+struct Roles {
+    create: Vec<String>,
+    entries: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Which roles to make. A whole restore makes all roles of the backup that the target lacks, a part only those that it names; roles that exist are
+/// left as they are, their passwords and memberships included.
+async fn plan_roles(
+    session: &Session,
+    rights: Rights,
+    input: &RestoreInput,
+    options: &RestoreOptions,
+    chosen: &[&Entry],
+    renderer: &Renderer,
+) -> Result<Roles> {
+    let present = session.role_names().await?;
+    let needed: BTreeSet<String> = chosen.iter().flat_map(|e| renderer.roles(e)).filter(|r| !present.contains(r)).collect();
+    let stored: BTreeMap<&str, &Entry> =
+        input.cluster.iter().filter(|e| e.kind == "role").map(|e| (e.name.as_str(), e)).collect();
+    let no_names = options.no_owner && options.no_privileges;
+    let everything = !(is_part(options) || options.data_only || no_names);
+    let create: BTreeSet<String> = stored
+        .keys()
+        .filter(|name| !options.role_map.contains_key(**name) && !present.contains(**name))
+        .filter(|name| everything || needed.contains(**name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    let unknown: Vec<&str> = needed.iter().filter(|r| !create.contains(*r)).map(String::as_str).collect();
+    if !unknown.is_empty() {
+        return Err(Error::denied(format!(
+            "the target does not have these roles, and the backup does not hold them: {}",
+            unknown.join(", ")
+        ))
+        .hint("create them, map them with --role-map OLD=NEW, or use --no-owner and --no-privileges"));
+    }
+    if !create.is_empty() && !rights.create_role {
+        let list: Vec<&str> = create.iter().map(String::as_str).collect();
+        return Err(Error::denied(format!(
+            "these roles are missing in the target, and we may not create roles: {}",
+            list.join(", ")
+        ))
+        .hint("create them, map them with --role-map OLD=NEW, or use --no-owner and --no-privileges"));
+    }
+    let mut warnings = Vec::new();
+    let entries = input
+        .cluster
+        .iter()
+        .filter(|e| match e.kind.as_str() {
+            "role" | "role_setting" => create.contains(&e.name),
+            "membership" => {
+                let roles: Vec<String> =
+                    e.create.iter().flat_map(crate::base::sql::Sql::roles).map(|r| renderer.role(r)).collect();
+                roles.iter().any(|r| create.contains(r)) && roles.iter().all(|r| create.contains(r) || present.contains(r))
+            }
+            _ => false,
+        })
+        .map(|e| e.id.clone())
+        .collect();
+    if !create.is_empty() && !rights.superuser {
+        warnings.push("roles are made without what only a superuser may give (SUPERUSER, REPLICATION, BYPASSRLS)".to_owned());
+    }
+    Ok(Roles { create: create.into_iter().collect(), entries, warnings })
+}
+
+/// What `--clean` removes, dependents first.
+fn drops(options: &RestoreOptions, exists: bool, chosen: &[&Entry]) -> Vec<String> {
+    if !options.clean || !exists || options.data_only {
+        return Vec::new();
+    }
+    chosen.iter().rev().filter(|e| e.scope == Scope::Object && e.drop.is_some()).map(|e| e.id.clone()).collect()
+}
+
+impl fmt::Display for RestorePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let t = &self.target;
+        writeln!(f, "database   {} of PostgreSQL {}", self.source_database, self.source_version)?;
+        writeln!(f, "target     {}@{}:{}/{} on PostgreSQL {}", t.user, t.host, t.port, t.database, t.version)?;
+        if self.same_cluster {
+            writeln!(f, "           the same cluster as the source")?;
+        }
+        let state = match (self.create_database, t.objects) {
+            (true, _) => "does not exist, will be created".to_owned(),
+            (false, 0) => "exists and is empty".to_owned(),
+            (false, n) => format!("exists and holds {} objects", format_count(n)),
+        };
+        writeln!(f, "           {state}")?;
+        if !self.drop.is_empty() {
+            writeln!(f, "remove     {} objects first", format_count(self.drop.len() as u64))?;
+        }
+        if self.options.clean && self.options.data_only {
+            writeln!(f, "empty      {} tables first", format_count(self.tables.len() as u64))?;
+        }
+        if !self.create_roles.is_empty() {
+            writeln!(f, "roles      {}", self.create_roles.join(", "))?;
+        }
+        writeln!(f, "objects    {}", format_count(self.entries.len() as u64))?;
+        writeln!(
+            f,
+            "rows       {} in {} tables, {} of text",
+            format_count(self.rows),
+            format_count(self.tables.len() as u64),
+            format_bytes(self.bytes)
+        )?;
+        self.warnings.iter().try_for_each(|w| writeln!(f, "warning    {w}"))
+    }
 }

@@ -1,14 +1,64 @@
-//! Executes a plan.
+//! Executes a plan: roles, database, objects before the rows, rows, objects after them, privileges, statistics.
+//!
+//! A database that the restore made is kept when it fails: what is in it may be all that there is, and the message says that it is incomplete.
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::ledger::Ledger;
+use super::load::load_all;
+use super::outcome::PhaseTime;
+use super::plan::target_facts;
+use super::post::{Task, run_all, tables_of};
+use super::render::Renderer;
+use super::script::{Failure, Step, run};
+use super::statements::{maintenance, open, writer};
 use super::{RestoreInput, RestoreOutcome, RestorePlan};
-use crate::base::clock::SharedClock;
+use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::progress::SharedProgress;
 use crate::base::shutdown::Shutdown;
+use crate::base::sql::{ident, qualified};
 use crate::base::{Error, Result};
+use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::connect::Target;
-use crate::pg::copy::Source;
+use crate::pg::copy::{Source, TableData};
+use crate::pg::session::{Canceller, Session};
+
+/// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them.
+const LATE: &[&str] = &["foreign_key", "default_privileges", "materialized_view_data", "event_trigger"];
+
+/// What the workers of one restore share.
+pub(super) struct Work {
+    pub(super) target: Target,
+    pub(super) input: RestoreInput,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) progress: SharedProgress,
+    pub(super) ledger: Ledger,
+    pub(super) jobs: usize,
+    /// Encoding of the rows.
+    pub(super) encoding: String,
+    /// Whether triggers must not fire while rows are loaded.
+    pub(super) silence: bool,
+    cancellers: Mutex<Vec<Canceller>>,
+}
+
+impl Work {
+    /// Registers a session, so that what it runs can be cancelled.
+    pub(super) fn session(&self, session: Session) -> Session {
+        self.cancellers.lock().unwrap_or_else(PoisonError::into_inner).push(session.canceller());
+        session
+    }
+
+    /// Ends what the server is doing for us; a CREATE INDEX would not notice that its client is gone.
+    async fn cancel(&self) {
+        let all = std::mem::take(&mut *self.cancellers.lock().unwrap_or_else(PoisonError::into_inner));
+        let each = futures::future::join_all(all.iter().map(Canceller::cancel));
+        if tokio::time::timeout(Duration::from_secs(5), each).await.is_err() {
+            tracing::debug!("the server did not take our cancel requests in time");
+        }
+    }
+}
 
 /// Executes `plan`. Fails at once only if the target is no longer what the plan saw (conflict), cannot be reached, or on `shutdown`; errors of single
 /// objects are collected in the outcome, whose [`RestoreOutcome::is_complete`] decides.
@@ -19,8 +69,283 @@ pub async fn execute(
     source: Arc<dyn Source>,
     progress: &SharedProgress,
     shutdown: &Shutdown,
-    clock: &SharedClock,
+    _clock: &SharedClock,
 ) -> Result<RestoreOutcome> {
-    let _ = (target, input, plan, source, progress, shutdown, clock);
-    Err(Error::internal("not yet"))
+    shutdown.check()?;
+    check_unchanged(target, plan).await?;
+    let work = Arc::new(Work {
+        target: target.clone(),
+        input: input.clone(),
+        source,
+        progress: Arc::clone(progress),
+        ledger: Ledger::default(),
+        jobs: plan.options.jobs.max(1),
+        encoding: input.source.encoding.clone(),
+        silence: plan.options.data_only,
+        cancellers: Mutex::default(),
+    });
+    let watch = Stopwatch::start();
+    let result = tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {
+            work.cancel().await;
+            shutdown.check()
+        }
+        result = restore(&work, plan) => result,
+    };
+    if let Err(error) = result {
+        if !plan.create_database {
+            return Err(error);
+        }
+        let name = target.database();
+        let message = format!("{} (database {name} was made by this restore and is incomplete)", error.full_message());
+        return Err(Error::new(error.kind(), message).hint(format!("drop it before the next try: DROP DATABASE {}", ident(name))));
+    }
+    let work = Arc::into_inner(work).ok_or_else(|| Error::internal("a restore worker outlived its restore"))?;
+    let mut outcome = work.ledger.into_outcome();
+    outcome.created_database = plan.create_database;
+    outcome.seconds = watch.elapsed().as_secs_f64();
+    Ok(outcome)
+}
+
+async fn check_unchanged(target: &Target, plan: &RestorePlan) -> Result<()> {
+    let (session, exists) = open(target).await?;
+    let now = target_facts(target, &session, exists).await?;
+    if now == plan.target {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("{} is no longer what the plan saw", target.describe()))
+        .hint("make the plan again, and look at it before it is executed"))
+}
+
+/// The stages in order, each timed.
+async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
+    let renderer = Renderer::new(&plan.options, work.target.database(), &plan.missing_tablespaces);
+    let selected: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
+    let entries: Vec<&Entry> = work.input.entries.iter().filter(|e| selected.contains(e.id.as_str())).collect();
+
+    timed(work, "roles", roles(work, plan, &renderer)).await?;
+    if plan.create_database {
+        timed(work, "database", create_database(work, &renderer)).await?;
+    }
+    let main = work.session(writer(&work.target, None).await?);
+    if !plan.drop.is_empty() {
+        timed(work, "removal", remove(work, &main, plan, &renderer)).await?;
+    }
+    timed(work, "before the rows", before_rows(work, &main, &entries, &renderer)).await?;
+    timed(work, "rows", rows(work, &main, plan)).await?;
+    timed(work, "after the rows", after_rows(work, &main, &entries, &renderer)).await?;
+    timed(work, "privileges", finish(work, &main, &entries, &renderer)).await?;
+    if !plan.tables.is_empty() {
+        timed(work, "statistics", analyze(work, plan)).await?;
+    }
+    main.make_durable().await?;
+    work.progress.finish();
+    Ok(())
+}
+
+async fn timed(work: &Work, phase: &str, stage: impl Future<Output = Result<()>>) -> Result<()> {
+    let watch = Stopwatch::start();
+    if phase != "rows" {
+        work.progress.stage(phase, None);
+    }
+    stage.await?;
+    let seconds = watch.elapsed().as_secs_f64();
+    work.ledger.with(|o| o.phases.push(PhaseTime { phase: phase.to_owned(), seconds }));
+    Ok(())
+}
+
+/// Steps that make entries, all their create statements vital.
+fn steps<'a>(entries: impl Iterator<Item = &'a Entry>, renderer: &Renderer) -> Vec<Step<'a>> {
+    entries
+        .map(|entry| Step {
+            entry,
+            statements: renderer.make(entry),
+            vital: entry.create.len().min(vital(entry)),
+            failure: Failure::Error,
+        })
+        .collect()
+}
+
+/// Statements of an entry without which the object is not there. Tables and the like are made by all of theirs.
+fn vital(entry: &Entry) -> usize {
+    match entry.kind.as_str() {
+        "role" => 1,
+        "database" => 0,
+        _ => entry.create.len(),
+    }
+}
+
+async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<()> {
+    if plan.cluster.is_empty() {
+        return Ok(());
+    }
+    let session = work.session(maintenance(&work.target).await?);
+    let wanted: HashSet<&str> = plan.cluster.iter().map(String::as_str).collect();
+    let entries = work.input.cluster.iter().filter(|e| wanted.contains(e.id.as_str()));
+    let mut all = steps(entries, renderer);
+    for step in all.iter_mut().filter(|s| s.entry.kind != "role" || !plan.target.superuser) {
+        step.failure = Failure::Warning;
+    }
+    run(&session, &work.ledger, all).await
+}
+
+async fn create_database(work: &Work, renderer: &Renderer) -> Result<()> {
+    let session = work.session(maintenance(&work.target).await?);
+    let entry = work.input.entries.iter().find(|e| e.kind == "database");
+    let text = entry
+        .and_then(|e| renderer.create_database(e))
+        .unwrap_or_else(|| format!("CREATE DATABASE {} TEMPLATE template0", ident(work.target.database())));
+    session.run(&format!("create database {}", work.target.database()), &text).await.map_err(|error| {
+        let hint = "if the server lacks the source's locale, install it, or create the database yourself and restore into it";
+        match error.hint_text() {
+            Some(_) => error,
+            None => error.hint(hint),
+        }
+    })
+}
+
+async fn remove(work: &Work, session: &Session, plan: &RestorePlan, renderer: &Renderer) -> Result<()> {
+    let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
+    // A failed removal must not count as a missing object: the ledger of the removal is its own, its errors are kept.
+    let ledger = Ledger::default();
+    let steps = plan
+        .drop
+        .iter()
+        .filter_map(|id| by_id.get(id.as_str()))
+        .filter_map(|entry| {
+            let statements = vec![renderer.remove(entry)?];
+            Some(Step { entry, statements, vital: 0, failure: Failure::Error })
+        })
+        .collect();
+    run(session, &ledger, steps).await?;
+    let outcome = ledger.into_outcome();
+    work.ledger.with(|o| o.errors.extend(outcome.errors));
+    Ok(())
+}
+
+async fn before_rows(work: &Work, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
+    let early = entries.iter().copied().filter(|e| e.phase != Phase::Post && !LATE.contains(&e.kind.as_str()));
+    run(session, &work.ledger, steps(early, renderer)).await
+}
+
+async fn rows(work: &Arc<Work>, session: &Session, plan: &RestorePlan) -> Result<()> {
+    let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
+    let tables: Vec<TableData> = work.input.tables.iter().filter(|t| wanted.contains(t.entry.as_str())).cloned().collect();
+    if plan.options.data_only && plan.options.clean {
+        empty(session, &tables).await?;
+    }
+    work.progress.stage("rows", Some(tables.iter().map(|t| t.fingerprint.bytes).sum()));
+    load_all(work, tables).await
+}
+
+async fn empty(session: &Session, tables: &[TableData]) -> Result<()> {
+    let names: Vec<String> =
+        tables.iter().filter(|t| !t.is_large_objects()).map(|t| format!("ONLY {}", qualified(&t.schema, &t.table))).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    session.run("empty the tables", &format!("TRUNCATE {}", names.join(", "))).await
+}
+
+async fn after_rows(work: &Arc<Work>, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
+    let is = |e: &Entry, kind: &str| e.kind == kind && e.scope == Scope::Object;
+    let post: Vec<&Entry> =
+        entries.iter().copied().filter(|e| e.phase == Phase::Post && !LATE.contains(&e.kind.as_str())).collect();
+    run_all(work, tasks(work, &post, |e| renderer.make(e))).await?;
+    // Adding is quick and locks two tables: one after another. Validating reads the rows: in parallel.
+    let keys: Vec<&Entry> = entries.iter().copied().filter(|e| is(e, "foreign_key")).collect();
+    let add = keys
+        .iter()
+        .map(|entry| {
+            let mut statements = renderer.make(entry);
+            if entry.create.len() > 1 {
+                statements.drain(1..entry.create.len());
+            }
+            Step { entry, statements, vital: 1, failure: Failure::Error }
+        })
+        .collect();
+    run(session, &work.ledger, add).await?;
+    let checked: Vec<&Entry> = keys.iter().copied().filter(|e| e.create.len() > 1).collect();
+    run_all(work, tasks(work, &checked, |e| renderer.make(e)[1..e.create.len()].to_vec())).await
+}
+
+/// Tasks of entries that come in restore order.
+fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<String>) -> Vec<Task> {
+    let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
+    let index: HashMap<&str, usize> = work.input.entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
+    let position: HashMap<&str, usize> = entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
+    let bytes: HashMap<&str, u64> = work.input.tables.iter().map(|t| (t.entry.as_str(), t.fingerprint.bytes)).collect();
+    entries
+        .iter()
+        .map(|entry| {
+            let tables = tables_of(entry, &by_id);
+            let needs = entry.depends.iter().chain(&entry.parent);
+            let after: HashSet<usize> = needs.filter_map(|d| position.get(d.as_str()).copied()).collect();
+            Task {
+                entry: index[entry.id.as_str()],
+                statements: statements(entry),
+                vital: vital(entry),
+                after: after.into_iter().collect(),
+                weight: tables.iter().filter_map(|t| bytes.get(t.as_str())).sum(),
+                shared: entry.kind == "index",
+                tables,
+            }
+        })
+        .collect()
+}
+
+/// Default privileges, then privileges of all objects, then what reads tables as their owner, and event triggers last.
+async fn finish(work: &Work, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
+    let late = |kind: &'static str| entries.iter().copied().filter(move |e| e.kind == kind);
+    run(session, &work.ledger, steps(late("default_privileges"), renderer)).await?;
+    let privileges = entries
+        .iter()
+        .filter(|e| !work.ledger.is_lost(&e.id))
+        .map(|entry| Step { entry, statements: renderer.finish(entry), vital: 0, failure: Failure::Error })
+        .filter(|step| !step.statements.is_empty())
+        .collect();
+    run(session, &work.ledger, privileges).await?;
+    run(session, &work.ledger, steps(late("materialized_view_data"), renderer)).await?;
+    run(session, &work.ledger, steps(late("event_trigger"), renderer)).await
+}
+
+/// Planner statistics of everything that got rows. What cannot be analysed only makes plans worse until autovacuum comes by.
+async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
+    let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
+    let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
+    let mut names: Vec<String> = work
+        .input
+        .tables
+        .iter()
+        .filter(|t| wanted.contains(t.entry.as_str()) && !t.is_large_objects() && !work.ledger.is_lost(&t.entry))
+        .map(|t| qualified(&t.schema, &t.table))
+        .collect();
+    names.extend(
+        work.input
+            .entries
+            .iter()
+            .filter(|e| e.kind == "materialized_view" && views.contains(e.id.as_str()) && !work.ledger.is_lost(&e.id))
+            .filter_map(|e| Some(qualified(e.schema.as_deref()?, &e.name))),
+    );
+    let lists: Vec<Vec<String>> =
+        (0..work.jobs).map(|job| names.iter().skip(job).step_by(work.jobs).cloned().collect()).collect();
+    let mut workers = tokio::task::JoinSet::new();
+    for list in lists.into_iter().filter(|l| !l.is_empty()) {
+        let work = Arc::clone(work);
+        workers.spawn(async move {
+            let session = work.session(writer(&work.target, None).await?);
+            for batch in list.chunks(50) {
+                let text = format!("ANALYZE {}", batch.join(", "));
+                if let Err(error) = session.run("gather statistics", &text).await {
+                    work.ledger.warn(error.full_message());
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+    while let Some(result) = workers.join_next().await {
+        result.map_err(|e| Error::internal("a restore worker ended unexpectedly").source(e))??;
+    }
+    Ok(())
 }

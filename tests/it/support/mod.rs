@@ -2,4 +2,5 @@
 
 pub(crate) mod cli;
 pub(crate) mod corpus;
+pub(crate) mod rows;
 pub(crate) mod server;

@@ -1,0 +1,177 @@
+//! Rows back into tables: streams in parallel, several into one large table, each counted against what the backup says.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use tokio::task::JoinSet;
+
+use super::ledger::Ledger;
+use super::outcome::TableMismatch;
+use super::run::Work;
+use super::statements::{lost, writer};
+use crate::base::sql::{ident, qualified};
+use crate::base::{Error, Result, ResultExt};
+use crate::pg::copy::{TableData, TableStream};
+use crate::pg::large_objects::{COPY_SCRATCH, MAKE_SCRATCH};
+use crate::pg::session::Session;
+
+/// Pages of large objects that are put into the scratch table before they are written: their memory and disk on the server.
+const SCRATCH_BYTES: u64 = 32 << 20;
+
+/// One stream to load.
+struct Task {
+    table: usize,
+    stream: TableStream,
+}
+
+/// Loads all streams of `tables`. Errors of single streams are in the ledger; an error of the vault or of the connection ends everything.
+pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result<()> {
+    let mut tasks: Vec<Task> = Vec::new();
+    for (index, table) in tables.iter().enumerate() {
+        tasks.extend(table.streams.iter().map(|s| Task { table: index, stream: s.clone() }));
+    }
+    tasks.sort_by(|a, b| b.stream.fingerprint.bytes.cmp(&a.stream.fingerprint.bytes).then(a.stream.stream.cmp(&b.stream.stream)));
+    let jobs = work.jobs.min(tasks.len());
+    let queue = Arc::new(Mutex::new(VecDeque::from(tasks)));
+    let tables = Arc::new(tables);
+    let counts: Arc<Mutex<HashMap<usize, u64>>> = Arc::default();
+    let mut workers: JoinSet<Result<()>> = JoinSet::new();
+    for _ in 0..jobs {
+        let (work, queue) = (Arc::clone(work), Arc::clone(&queue));
+        let (tables, counts) = (Arc::clone(&tables), Arc::clone(&counts));
+        workers.spawn(async move {
+            let session = work.session(writer(&work.target, Some(&work.encoding)).await?);
+            if work.silence && !session.silence_triggers().await? {
+                work.ledger.warn(
+                    "triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned(),
+                );
+            }
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(task) = next else { return Ok(()) };
+                let table = &tables[task.table];
+                let rows = load(&work, &session, table, &task.stream).await?;
+                *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(task.table).or_default() += rows;
+            }
+        });
+    }
+    while let Some(result) = workers.join_next().await {
+        result.map_err(|e| Error::internal("a loader ended unexpectedly").source(e))??;
+    }
+    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    compare_counts(&work.ledger, &tables, &counts);
+    Ok(())
+}
+
+fn compare_counts(ledger: &Ledger, tables: &[TableData], counts: &HashMap<usize, u64>) {
+    let mut mismatches: BTreeMap<String, TableMismatch> = BTreeMap::new();
+    for (index, table) in tables.iter().enumerate() {
+        let (expected, loaded) = (table.fingerprint.rows, counts.get(&index).copied().unwrap_or(0));
+        if expected != loaded {
+            let name = format!("{} {}", table.entry, qualified(&table.schema, &table.table));
+            mismatches.insert(name, TableMismatch { entry: table.entry.clone(), expected, loaded });
+        }
+    }
+    ledger.with(|o| o.mismatches.extend(mismatches.into_values()));
+}
+
+/// Loads one stream; the rows that the server took, 0 if it failed.
+async fn load(work: &Work, session: &Session, table: &TableData, stream: &TableStream) -> Result<u64> {
+    if work.ledger.is_lost(&table.entry) {
+        work.progress.advance(stream.fingerprint.bytes);
+        return Ok(0);
+    }
+    let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { copy_in(table) };
+    let loaded = if table.is_large_objects() {
+        load_objects(work, session, stream).await
+    } else {
+        load_rows(work, session, &statement, stream).await
+    };
+    match loaded {
+        Ok(rows) => {
+            work.ledger.loaded(rows, stream.fingerprint.bytes);
+            Ok(rows)
+        }
+        Err(Failed::Vault(error)) => Err(error),
+        Err(Failed::Server(_)) if session.is_closed() => Err(lost(session)),
+        Err(Failed::Server(failure)) => {
+            work.ledger.fail(&table.entry, &statement, &failure);
+            Ok(0)
+        }
+        Err(Failed::Other(error)) if session.is_closed() => Err(error),
+        Err(Failed::Other(error)) => {
+            work.ledger.fail_with(&table.entry, &statement, None, error.full_message());
+            Ok(0)
+        }
+    }
+}
+
+enum Failed {
+    Vault(Error),
+    Server(tokio_postgres::Error),
+    Other(Error),
+}
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+async fn load_rows(work: &Work, session: &Session, statement: &str, stream: &TableStream) -> Result<u64, Failed> {
+    let mut rows = open(work, stream).await?;
+    let sink = session.client().copy_in::<_, Bytes>(statement).await?;
+    let mut sink = std::pin::pin!(sink);
+    while let Some(piece) = rows.next().await {
+        let piece = piece.map_err(Failed::Vault)?;
+        work.progress.advance(piece.len() as u64);
+        if let Err(closed) = sink.send(piece).await {
+            // The server has refused a row; what it said comes with the end.
+            return Err(Failed::Server(sink.as_mut().finish().await.err().unwrap_or(closed)));
+        }
+    }
+    Ok(sink.as_mut().finish().await?)
+}
+
+async fn load_objects(work: &Work, session: &Session, stream: &TableStream) -> Result<u64, Failed> {
+    let mut rows = open(work, stream).await?;
+    session.run("make a scratch table", MAKE_SCRATCH).await.map_err(Failed::Other)?;
+    let mut total = 0;
+    let mut ended = false;
+    while !ended {
+        let sink = session.client().copy_in::<_, Bytes>(COPY_SCRATCH).await?;
+        let mut sink = std::pin::pin!(sink);
+        let mut bytes = 0;
+        while bytes < SCRATCH_BYTES {
+            let Some(piece) = rows.next().await else {
+                ended = true;
+                break;
+            };
+            let piece = piece.map_err(Failed::Vault)?;
+            bytes += piece.len() as u64;
+            work.progress.advance(piece.len() as u64);
+            if let Err(closed) = sink.send(piece).await {
+                return Err(Failed::Server(sink.as_mut().finish().await.err().unwrap_or(closed)));
+            }
+        }
+        sink.as_mut().finish().await?;
+        total += session.write_large_objects().await.map_err(Failed::Other)?;
+    }
+    Ok(total)
+}
+
+async fn open(work: &Work, stream: &TableStream) -> Result<futures::stream::BoxStream<'static, Result<Bytes>>, Failed> {
+    work.source.open(&stream.stream).await.context(|| format!("open stream {}", stream.stream)).map_err(Failed::Vault)
+}
+
+/// The statement that takes rows as the export wrote them.
+fn copy_in(table: &TableData) -> String {
+    let name = qualified(&table.schema, &table.table);
+    if table.columns.is_empty() {
+        return format!("COPY {name} FROM STDIN");
+    }
+    let columns = table.columns.iter().map(|c| ident(c)).collect::<Vec<_>>().join(", ");
+    format!("COPY {name} ({columns}) FROM STDIN")
+}

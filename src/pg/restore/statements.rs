@@ -1,0 +1,182 @@
+//! What a restore asks of its target.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::sql::{literal, qualified};
+use crate::base::{Error, Kind, Result};
+use crate::pg::connect::Target;
+use crate::pg::session::{Session, column};
+
+/// Pinned on top of what every session pins, as `pg_restore` does; commits need not reach the disk one by one, the last one takes all along.
+pub(super) const WRITER: &[(&str, &str)] = &[
+    ("check_function_bodies", "off"),
+    ("default_tablespace", ""),
+    ("default_table_access_method", "heap"),
+    ("createrole_self_grant", ""),
+    ("synchronous_commit", "off"),
+];
+
+/// What a failed entry may leave behind in the session.
+pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET default_tablespace = ''";
+
+/// Objects of users: relations, functions, types, schemas other than `public`, large objects; members of extensions are not counted.
+const OBJECTS: &str = "
+SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
+     + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
+     + (SELECT count(*) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+         WHERE t.typtype IN ('d', 'e', 'r') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'))
+     + (SELECT count(*) FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public')
+           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e'))
+     + (SELECT count(*) FROM pg_largeobject_metadata)";
+
+/// Rights of our role on the server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rights {
+    pub(super) superuser: bool,
+    pub(super) create_role: bool,
+    pub(super) create_database: bool,
+}
+
+/// A session in the target database or, where that does not exist, in a maintenance database of the same server; the flag says which.
+pub(super) async fn open(target: &Target) -> Result<(Session, bool)> {
+    match target.connect().await {
+        Ok(session) => Ok((session, true)),
+        Err(error) if error.kind() == Kind::NotFound => Ok((maintenance(target).await?, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A session in a database that every server has.
+pub(super) async fn maintenance(target: &Target) -> Result<Session> {
+    match target.with_database("postgres").connect().await {
+        Err(error) if error.kind() == Kind::NotFound => target.with_database("template1").connect().await,
+        other => other,
+    }
+}
+
+/// A session for writing.
+pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Session> {
+    let session = target.connect().await?;
+    session.pin(WRITER).await?;
+    // Building indexes on a few MiB of memory takes hours longer; a larger setting of the server is left alone.
+    session
+        .run(
+            "raise maintenance_work_mem",
+            "SELECT set_config('maintenance_work_mem', '131072', false) FROM pg_settings \
+              WHERE name = 'maintenance_work_mem' AND setting::int8 < 131072",
+        )
+        .await?;
+    if let Some(encoding) = encoding {
+        session.use_encoding(encoding).await?;
+    }
+    Ok(session)
+}
+
+impl Session {
+    pub(super) async fn rights(&self) -> Result<Rights> {
+        let row = self
+            .row("read our rights", "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user")
+            .await?;
+        let superuser: bool = column(&row, 0)?;
+        Ok(Rights {
+            superuser,
+            create_role: superuser || column::<bool>(&row, 1)?,
+            create_database: superuser || column::<bool>(&row, 2)?,
+        })
+    }
+
+    pub(super) async fn count_objects(&self) -> Result<u64> {
+        let row = self.row("count objects of the target", OBJECTS).await?;
+        Ok(column::<i64>(&row, 0)?.unsigned_abs())
+    }
+
+    pub(super) async fn names(&self, what: &str, sql: &str) -> Result<BTreeSet<String>> {
+        let rows = self.rows(what, sql).await?;
+        rows.iter().map(|row| column(row, 0)).collect()
+    }
+
+    pub(super) async fn role_names(&self) -> Result<BTreeSet<String>> {
+        self.names("list roles", "SELECT rolname::text FROM pg_roles").await
+    }
+
+    pub(super) async fn tablespace_names(&self) -> Result<BTreeSet<String>> {
+        self.names("list tablespaces", "SELECT spcname::text FROM pg_tablespace").await
+    }
+
+    pub(super) async fn schema_names(&self) -> Result<BTreeSet<String>> {
+        self.names("list schemas", "SELECT nspname::text FROM pg_namespace").await
+    }
+
+    pub(super) async fn installed_extensions(&self) -> Result<BTreeSet<String>> {
+        self.names("list extensions", "SELECT extname::text FROM pg_extension").await
+    }
+
+    /// Extensions that the server can install, and whether a role that is no superuser can.
+    pub(super) async fn available_extensions(&self) -> Result<BTreeMap<String, bool>> {
+        let text = "SELECT a.name::text, coalesce(bool_or(v.trusted OR NOT v.superuser), false) FROM pg_available_extensions a \
+                      LEFT JOIN pg_available_extension_versions v ON v.name = a.name GROUP BY a.name";
+        let rows = self.rows("list available extensions", text).await?;
+        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    }
+
+    /// `schema.name` of all relations of users.
+    pub(super) async fn relation_names(&self) -> Result<BTreeSet<(String, String)>> {
+        let text = "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'";
+        let rows = self.rows("list relations", text).await?;
+        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    }
+
+    /// The first of these tables that holds a row.
+    pub(super) async fn first_with_rows(&self, tables: &[(&str, &str)]) -> Result<Option<String>> {
+        for batch in tables.chunks(200) {
+            let tests: Vec<String> = batch
+                .iter()
+                .map(|(schema, table)| {
+                    let name = qualified(schema, table);
+                    format!("SELECT {} WHERE EXISTS (SELECT FROM ONLY {name})", literal(&name))
+                })
+                .collect();
+            let rows = self.rows("look for rows in the target", &tests.join(" UNION ALL ")).await?;
+            if let Some(row) = rows.first() {
+                return Ok(Some(column::<String>(row, 0)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps triggers and foreign keys from firing while rows are loaded into finished tables. False where our role may not.
+    pub(super) async fn silence_triggers(&self) -> Result<bool> {
+        match self.client().batch_execute("SET session_replication_role = replica").await {
+            Ok(()) => Ok(true),
+            Err(error) if crate::pg::error::sqlstate(&error).as_deref() == Some("42501") => Ok(false),
+            Err(error) => Err(crate::pg::error::statement("silence triggers", &error)),
+        }
+    }
+
+    /// Waits until everything that was committed so far is on the server's disk.
+    pub(super) async fn make_durable(&self) -> Result<()> {
+        self.run("make the restore durable", "SET synchronous_commit = local; SELECT pg_current_xact_id()").await
+    }
+}
+
+/// First line of a statement, for reports; passwords of roles never appear.
+pub(super) fn first_line(sql: &str) -> String {
+    let line = sql.lines().next().unwrap_or_default();
+    let line = match line.find(" PASSWORD ") {
+        Some(at) => format!("{} PASSWORD …", &line[..at]),
+        None => line.to_owned(),
+    };
+    let short: String = line.chars().take(200).collect();
+    if short.len() < line.len() { format!("{short}…") } else { short }
+}
+
+/// The error of something that must not fail.
+pub(super) fn lost(session: &Session) -> Error {
+    Error::unavailable(format!("the connection to {} was lost during the restore", session.target()))
+}
