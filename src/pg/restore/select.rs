@@ -179,6 +179,7 @@ mod tests {
             database_bytes: 0,
             user: "u".to_owned(),
             superuser: true,
+            bootstrap_superuser: "postgres".to_owned(),
         };
         RestoreInput { database: "d".to_owned(), source, entries, cluster: Vec::new(), tables: Vec::new() }
     }
