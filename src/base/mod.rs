@@ -5,6 +5,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod ids;
 pub mod limits;
+pub mod process;
 pub mod progress;
 pub mod retry;
 pub mod secret;

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::base::{Error, Result};
 
 /// Version of the documents in `docs/JSON.md`.
-pub const JSON_VERSION: u32 = 1;
+pub(super) const JSON_VERSION: u32 = 1;
 
 /// What a command has to say.
 #[derive(Debug)]
-pub struct Report {
+pub(super) struct Report {
     /// The document for `--json`, under `result`.
     pub document: Value,
     /// The same for people.
@@ -25,20 +25,20 @@ pub struct Report {
 
 impl Report {
     /// A report of success.
-    pub fn new(document: &impl Serialize, text: impl Into<String>) -> Result<Self> {
+    pub(super) fn new(document: &impl Serialize, text: impl Into<String>) -> Result<Self> {
         let document = serde_json::to_value(document).map_err(|e| Error::internal("write the report as JSON").source(e))?;
         Ok(Self { document, text: text.into(), failure: None })
     }
 
     /// The same, failing with `failure` if there is one.
-    pub fn failing(mut self, failure: Option<Error>) -> Self {
+    pub(super) fn failing(mut self, failure: Option<Error>) -> Self {
         self.failure = failure;
         self
     }
 }
 
 /// Writes the outcome of `command` and returns its exit code.
-pub fn finish(command: &str, json: bool, outcome: Result<Report>) -> u8 {
+pub(super) fn finish(command: &str, json: bool, outcome: Result<Report>) -> u8 {
     let (document, text, failure) = match outcome {
         Ok(report) => (Some(report.document), report.text, report.failure),
         Err(error) => (None, String::new(), Some(error)),
@@ -62,7 +62,7 @@ pub fn finish(command: &str, json: bool, outcome: Result<Report>) -> u8 {
 }
 
 /// `{"kind", "message", "hint", "exit_code"}`.
-pub fn error_document(error: &Error) -> Value {
+pub(super) fn error_document(error: &Error) -> Value {
     json!({
         "kind": error.kind().name(),
         "message": error.full_message(),
@@ -73,7 +73,7 @@ pub fn error_document(error: &Error) -> Value {
 
 /// Text to stdout; a closed pipe is the reader's choice, not an error.
 #[allow(clippy::disallowed_macros, reason = "stdout belongs to this module")]
-pub fn write_out(text: &str) {
+pub(super) fn write_out(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
@@ -87,7 +87,7 @@ fn write_error(error: &Error) {
 }
 
 /// Asks on the terminal; `None` where nobody can answer.
-pub fn confirm(question: &str) -> Option<bool> {
+pub(super) fn confirm(question: &str) -> Option<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;
     }
@@ -100,7 +100,7 @@ pub fn confirm(question: &str) -> Option<bool> {
 }
 
 /// A table with a header, columns padded; `right` names the columns of numbers.
-pub fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header.iter().copied());
     for row in rows {

@@ -12,7 +12,7 @@ use crate::base::progress::{Progress, SharedProgress, Silent};
 use crate::base::units::{format_bytes, format_duration};
 
 /// What the options and the terminal ask for.
-pub fn choose(global: &Global) -> SharedProgress {
+pub(super) fn choose(global: &Global) -> SharedProgress {
     if global.quiet || global.progress == ProgressMode::Never {
         Arc::new(Silent)
     } else if std::io::stderr().is_terminal() && !global.json {

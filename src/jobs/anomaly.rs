@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     fn counts(rows: u64, tables: u64, plain_bytes: u64) -> Counts {
-        Counts { rows, tables, plain_bytes, ..Counts::default() }
+        Counts { plain_bytes, rows, tables, ..Counts::default() }
     }
 
     #[test]

@@ -186,7 +186,7 @@ impl Work<'_> {
         let commit = self.commit(&cluster, &exports, started_at, options).await?;
         let writer = Arc::into_inner(writer).ok_or_else(|| Error::internal("a worker still holds the writer"))?;
         let head = writer.commit(commit).await?;
-        recorder.stats(serde_json::to_value(&head.counts).unwrap_or_default());
+        recorder.stats(serde_json::to_value(head.counts).unwrap_or_default());
         recorder.stage("proof");
         self.prove(&head).await?;
         if options.pin {
@@ -267,7 +267,7 @@ impl Work<'_> {
         let proofs = Proofs::read(self.vault).await?;
         let good = |h: &&Head| h.anomalies.is_empty();
         let proven = listing.backups.iter().rev().filter(good).find(|h| proofs.level(&h.backup) >= Some(Level::Restore));
-        Ok(proven.or_else(|| listing.backups.iter().rev().find(good)).map(|h| h.counts.clone()))
+        Ok(proven.or_else(|| listing.backups.iter().rev().find(good)).map(|h| h.counts))
     }
 
     fn summary(&self, exports: &[Export]) -> SourceSummary {

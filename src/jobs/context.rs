@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use crate::base::clock::SharedClock;
+use crate::base::process;
 use crate::base::progress::SharedProgress;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result};
@@ -66,7 +67,7 @@ impl Place {
 impl Context {
     /// Who we are, in leases, marks and run records.
     pub fn owner(&self, command: &str) -> Owner {
-        Owner { host: host_name(), pid: std::process::id(), command: command.to_owned() }
+        Owner { host: host_name(), pid: std::process::id(), command: command.to_owned(), process: process::own() }
     }
 
     /// Where the policy files are.
@@ -85,18 +86,15 @@ impl Context {
 
     /// Where `name` lives: its policy's store, or the one that the caller named.
     pub async fn place(&self, name: &str) -> Result<Place> {
-        let (policy, options) = match &self.store {
+        let (policy, options) = if let Some(url) = &self.store {
             // With a store at hand the file is a help, not a need: in a disaster it may be gone, or wrong.
-            Some(url) => {
-                let policy = self.policy(name).ok();
-                let options = policy.as_ref().map_or_else(|| StoreOptions::new(url), |p| store_options(p, url));
-                (policy, options)
-            }
-            None => {
-                let policy = self.policy(name)?;
-                let options = store_options(&policy, &policy.store_url(&self.env)?);
-                (Some(policy), options)
-            }
+            let policy = self.policy(name).ok();
+            let options = policy.as_ref().map_or_else(|| StoreOptions::new(url), |p| store_options(p, url));
+            (policy, options)
+        } else {
+            let policy = self.policy(name)?;
+            let options = store_options(&policy, &policy.store_url(&self.env)?);
+            (Some(policy), options)
         };
         let opened = open(&options, self.clock.clone()).await?;
         Ok(Place { name: name.to_owned(), policy, store: opened.store, meter: opened.meter })

@@ -197,7 +197,7 @@ async fn examine_store(cx: &Context, place: &Place, ward: &mut Ward<'_>) {
     );
     match Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await {
         Err(error) if error.kind() == Kind::NotFound => {
-            ward.say("vault", Verdict::Pass, "no backup yet; the first makes the vault", None)
+            ward.say("vault", Verdict::Pass, "no backup yet; the first makes the vault", None);
         }
         opened => {
             let listing = match opened {

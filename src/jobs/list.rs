@@ -165,7 +165,7 @@ fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<Backu
         committed_at: head.committed_at,
         label: head.label.clone(),
         databases: source(head)?.databases.into_iter().map(|d| d.name).collect(),
-        counts: head.counts.clone(),
+        counts: head.counts,
         proven: proofs.level(&head.backup),
         damaged: proofs.failed(&head.backup),
         pinned: pins.iter().any(|p| p.backup == head.backup),

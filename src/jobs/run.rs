@@ -77,7 +77,8 @@ pub async fn under_lease<T>(
     purpose: Purpose,
     work: impl AsyncFnOnce(Arc<Lease>, Shutdown) -> Result<T>,
 ) -> Result<T> {
-    let lease = Lease::acquire(vault, &LeaseRequest::new(cx.owner(command), purpose)).await?;
+    let request = LeaseRequest { outwait: true, ..LeaseRequest::new(cx.owner(command), purpose) };
+    let lease = cx.shutdown.guard(Lease::acquire(vault, &request)).await?;
     let token = cx.shutdown.child();
     let guard = lease.keep(token.clone());
     let outcome = work(Arc::clone(&lease), token).await;

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::document;
 use super::vault::Vault;
+use crate::base::process::is_dead;
 use crate::base::clock::{add, elapsed};
 use crate::base::ids::{BackupId, random_hex};
 use crate::base::limits::{GRACE, LEASE_RENEW, LEASE_TTL, SWEEP_MARGIN};
@@ -31,6 +32,9 @@ pub struct Owner {
     pub pid: u32,
     /// What it does: `backup`, `prune`, ….
     pub command: String,
+    /// Identity by which its death can be proven on its own machine; see [`crate::base::process`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
 }
 
 impl std::fmt::Display for Owner {
@@ -94,12 +98,14 @@ pub struct LeaseRequest {
     pub ttl: Duration,
     /// How long to wait for somebody else's lease.
     pub patience: Duration,
+    /// Wait longer for a holder that does not renew: it has probably died, and its lease is about to expire.
+    pub outwait: bool,
 }
 
 impl LeaseRequest {
     /// With the usual duration, and without waiting.
     pub fn new(owner: Owner, purpose: Purpose) -> Self {
-        Self { owner, purpose, ttl: LEASE_TTL, patience: Duration::ZERO }
+        Self { owner, purpose, ttl: LEASE_TTL, patience: Duration::ZERO, outwait: false }
     }
 }
 
@@ -132,15 +138,22 @@ impl Lease {
     pub async fn acquire(vault: &Vault, request: &LeaseRequest) -> Result<Arc<Self>> {
         let started = vault.clock.now();
         let mut races = 0;
+        let mut silent: Option<LeaseDocument> = None;
         loop {
             let free = match look(vault).await? {
                 Seen::Free(free) => free,
                 Seen::Taken(held) => {
                     let waited = elapsed(started, vault.clock.now());
-                    if waited >= request.patience {
+                    let renewed = silent.as_ref().is_some_and(|seen| seen.write_id != held.write_id);
+                    let outwait = request.outwait && !renewed;
+                    if waited >= request.patience && !outwait {
                         return Err(taken(&held, vault));
                     }
-                    vault.clock.sleep(request.patience.saturating_sub(waited).min(Duration::from_secs(2))).await;
+                    if outwait && silent.is_none() {
+                        tracing::warn!("{}; waiting to see whether it still lives", taken(&held, vault).message());
+                    }
+                    silent.get_or_insert(held);
+                    vault.clock.sleep(Duration::from_secs(2)).await;
                     continue;
                 }
             };
@@ -331,6 +344,10 @@ async fn look(vault: &Vault) -> Result<Seen> {
         return Ok(Seen::Free(None));
     };
     if held.state == State::Released {
+        return Ok(Seen::Free(Some((held, etag))));
+    }
+    // Deletes of a prune that died may still be on their way; writes do no harm.
+    if held.purpose == Purpose::Write && held.owner.process.as_deref().is_some_and(is_dead) {
         return Ok(Seen::Free(Some((held, etag))));
     }
     let now = vault.clock.now();

@@ -1,11 +1,14 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::format_push_string, clippy::format_collect, reason = "a test that cannot go on must fail")]
+
 mod by_hand;
 mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
 mod export;
+mod incidents;
 mod main_job;
 mod policies;
 mod restore;

@@ -39,7 +39,8 @@ pub(super) fn select(
     } else {
         Some(chosen(input, options, schemas_present, empty, &mut selection.warnings)?)
     };
-    let is_chosen = |e: &Entry| chosen.as_ref().is_none_or(|(c, brought)| c.contains(e.id.as_str()) || brought.contains(e.id.as_str()));
+    let is_chosen =
+        |e: &Entry| chosen.as_ref().is_none_or(|(c, brought)| c.contains(e.id.as_str()) || brought.contains(e.id.as_str()));
     selection.entries =
         (0..input.entries.len()).filter(|i| is_chosen(&input.entries[*i]) && in_phase(&input.entries[*i], options)).collect();
     if !options.schema_only {

@@ -199,7 +199,7 @@ pub(super) async fn vault(process: &Arc<Process>, clock: &Arc<ManualClock>) -> R
 }
 
 pub(super) fn owner(command: &str) -> Owner {
-    Owner { host: "test".to_owned(), pid: 1, command: command.to_owned() }
+    Owner { host: "test".to_owned(), pid: 1, command: command.to_owned(), process: None }
 }
 
 pub(super) async fn lease(vault: &Vault, purpose: Purpose) -> Result<Arc<Lease>> {

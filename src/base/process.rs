@@ -1,0 +1,60 @@
+//! Identity of a process, so that the death of another one can be proven.
+
+use std::fs;
+
+/// This process: the machine's boot, the namespace of process ids, the id, and when it started; `None` where the kernel does not tell.
+pub fn own() -> Option<String> {
+    let pid = std::process::id();
+    Some(format!("{} {} {pid} {}", boot()?, namespace()?, start_time(pid)?))
+}
+
+/// Whether the process of this identity is known to have ended. False wherever it cannot be known: another machine, another container.
+pub fn is_dead(identity: &str) -> bool {
+    let fields: Vec<&str> = identity.split(' ').collect();
+    let [its_boot, its_namespace, pid, started] = fields.as_slice() else { return false };
+    let (Some(boot), Some(namespace), Ok(pid)) = (boot(), namespace(), pid.parse()) else { return false };
+    boot == *its_boot && namespace == *its_namespace && start_time(pid).is_none_or(|now| now != *started)
+}
+
+fn boot() -> Option<String> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
+/// Process ids mean nothing outside their namespace: containers that share a host name do not share it.
+fn namespace() -> Option<String> {
+    Some(fs::read_link("/proc/self/ns/pid").ok()?.to_string_lossy().into_owned())
+}
+
+/// Field 22 of `/proc/<pid>/stat` (proc_pid_stat(5)), counted after the command's closing parenthesis. A zombie has ended.
+fn start_time(pid: u32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    match fields.first()? {
+        &"Z" | &"X" => None,
+        _ => fields.get(19).map(|f| (*f).to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_that_ended_here_is_dead() {
+        let own = own().expect("Linux tells");
+        assert!(!is_dead(&own), "we live");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("start a process");
+        let fields: Vec<&str> = own.split(' ').collect();
+        let its = format!("{} {} {} {}", fields[0], fields[1], child.id(), start_time(child.id()).expect("it runs"));
+        assert!(!is_dead(&its), "it runs");
+        child.kill().expect("kill");
+        assert!(!fields[0].is_empty());
+        child.wait().expect("wait");
+        assert!(is_dead(&its), "it was killed");
+        let reused = format!("{} {} {} 1", fields[0], fields[1], fields[2]);
+        assert!(is_dead(&reused), "the id belongs to somebody else by now");
+        let elsewhere = format!("another-boot {} {} {}", fields[1], fields[2], fields[3]);
+        assert!(!is_dead(&elsewhere), "nothing is known of another machine");
+        assert!(!is_dead("") && !is_dead("a b c"));
+    }
+}
