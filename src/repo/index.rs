@@ -1,15 +1,17 @@
 //! What the store has under `parts/`, in compact form: a writer asks it about every part that it cuts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures::TryStreamExt;
 
+use super::codec::unpack;
 use super::contents::{PartRecord, read_parts};
 use super::format::Checksum;
 use super::head::Head;
+use super::proofs;
 use super::vault::Vault;
 use crate::base::ids::PartId;
-use crate::base::{Error, Result, ResultExt};
+use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::StoreError;
 
 /// What is known of a stored part.
@@ -19,12 +21,14 @@ pub struct Known {
     pub stored: u64,
     /// What the newest complete backup recorded of it: bytes and checksum of the object.
     pub recorded: Option<(u64, Checksum)>,
+    /// Whether a verification found it damaged, and it still is.
+    pub found_damaged: bool,
 }
 
 impl Known {
     /// Whether the object cannot be what a complete backup once proved it to be.
     pub fn is_damaged(&self) -> bool {
-        self.recorded.is_some_and(|(stored, _)| stored != self.stored)
+        self.found_damaged || self.recorded.is_some_and(|(stored, _)| stored != self.stored)
     }
 }
 
@@ -36,7 +40,7 @@ impl PartIndex {
     /// Lists `parts/` once, and takes checksums from the contents of `newest`.
     pub async fn read(vault: &Vault, newest: Option<&Head>) -> Result<Self> {
         let mut index =
-            Self(list_parts(vault).await?.into_iter().map(|(id, stored)| (id, Known { stored, recorded: None })).collect());
+            Self(list_parts(vault).await?.into_iter().map(|(id, stored)| (id, Known { stored, recorded: None, found_damaged: false })).collect());
         if let Some(head) = newest {
             match read_recorded_parts(vault, head).await {
                 Ok(parts) => parts.into_iter().for_each(|part| {
@@ -48,7 +52,24 @@ impl PartIndex {
                 Err(error) => tracing::warn!(%error, backup = %head.backup, "cannot read the contents of the newest backup"),
             }
         }
+        index.look_again_at_suspects(vault).await?;
         Ok(index)
+    }
+
+    /// Reads each part that a failed verification names, so that a backup does not build on damage that is known.
+    async fn look_again_at_suspects(&mut self, vault: &Vault) -> Result<()> {
+        let failed = proofs::all(vault).await?.into_iter().filter(|p| !p.passed);
+        let named: BTreeSet<PartId> = failed.flat_map(|p| p.findings).filter_map(|f| f.object.parse().ok()).collect();
+        for id in named {
+            let Some(known) = self.0.get_mut(&id) else { continue };
+            known.found_damaged = match vault.store.get(&vault.layout.part(&id)).await {
+                Ok(stored) => blocking(move || unpack(&id, &stored, None).map(drop)).await.is_err(),
+                Err(StoreError::NotFound(_)) => true,
+                Err(e) if matches!(&e, StoreError::Other(e) if e.kind() == Kind::Integrity) => true,
+                Err(e) => return Err(Error::from(e)).context(|| format!("look again at part {id}")),
+            };
+        }
+        Ok(())
     }
 
     /// What is known of part `id`; `None` if it is not stored.

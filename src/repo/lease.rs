@@ -153,7 +153,8 @@ impl Lease {
                         tracing::warn!("{}; waiting to see whether it still lives", taken(&held, vault).message());
                     }
                     silent.get_or_insert(held);
-                    vault.clock.sleep(Duration::from_secs(2)).await;
+                    let left = if outwait { Duration::MAX } else { request.patience.saturating_sub(waited) };
+                    vault.clock.sleep(left.min(Duration::from_secs(2))).await;
                     continue;
                 }
             };

@@ -299,7 +299,8 @@ async fn pieces_can_be_restored() {
     let plain = new_name("no_owner");
     home.run(&["restore", "finance", "--to", &server.url(&plain), "--no-owner", "--no-privileges", "--yes"]).exits(0);
     let options = ["--no-owner", "--no-privileges"];
-    assert_eq!(server.pg_dump(&source.name, &options), server.pg_dump(&plain, &options));
+    let (expected, found) = (server.pg_dump(&source.name, &options), server.pg_dump(&plain, &options));
+    assert!(expected == found, "{}", crate::support::corpus::difference(&expected, &found));
     drop_database(&server, &plain).await;
     home.run(&["restore", "finance", "--to", &scratch.url(), "--table", "finance.no_such_table", "--yes"]).exits(7);
     scratch.remove().await;
