@@ -7,5 +7,5 @@ mod catalog_relations;
 mod export;
 mod main_job;
 mod restore;
-mod support;
 mod store;
+mod support;
