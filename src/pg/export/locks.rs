@@ -270,7 +270,8 @@ mod tests {
         let tables = session.lockable().await.expect("list");
         session.begin_reading().await.expect("begin");
         let patience = Patience { timeout: Duration::from_millis(200), tries: 3 };
-        let waiting = lock_all(&session, tables, patience, &SystemClock, &Shutdown::new());
+        let shutdown = Shutdown::new();
+        let waiting = lock_all(&session, tables, patience, &SystemClock, &shutdown);
         let watch = async {
             // A reader of the free table never waits, whatever we wait for.
             let longest = Stopwatch::start();

@@ -209,13 +209,17 @@ async fn remove(work: &Work, session: &Session, plan: &RestorePlan, renderer: &R
     let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
     // A failed removal must not count as a missing object: the ledger of the removal is its own, its errors are kept.
     let ledger = Ledger::default();
+    let removed: HashSet<&str> = plan.drop.iter().map(String::as_str).collect();
     let steps = plan
         .drop
         .iter()
         .filter_map(|id| by_id.get(id.as_str()))
         .filter_map(|entry| {
             let statements = vec![renderer.remove(entry)?];
-            Some(Step { entry, statements, vital: 0, failure: Failure::Error })
+            // Pieces go with their whole at the latest; some, such as an index of a partition, cannot go before.
+            let whole = entry.parent.as_deref().is_some_and(|p| removed.contains(p));
+            let failure = if whole { Failure::Silent } else { Failure::Error };
+            Some(Step { entry, statements, vital: 0, failure })
         })
         .collect();
     run(session, &ledger, steps).await?;

@@ -48,7 +48,7 @@ pub(super) fn select(input: &RestoreInput, options: &RestoreOptions, schemas_pre
 
 fn in_phase(entry: &Entry, options: &RestoreOptions) -> bool {
     if options.data_only {
-        return entry.phase == Phase::Data && entry.scope == Scope::Object;
+        return entry.scope == Scope::Object && (entry.phase == Phase::Data || entry.kind == "materialized_view_data");
     }
     !options.schema_only || (entry.phase != Phase::Data && entry.kind != "materialized_view_data")
 }
@@ -179,6 +179,7 @@ mod tests {
             database_bytes: 0,
             user: "u".to_owned(),
             superuser: true,
+            bootstrap_superuser: "postgres".to_owned(),
         };
         RestoreInput { database: "d".to_owned(), source, entries, cluster: Vec::new(), tables: Vec::new() }
     }

@@ -46,6 +46,13 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
         format!("SELECT pg_catalog.lo_create(o) FROM pg_catalog.unnest('{{{}}}'::pg_catalog.oid[]) AS u(o)", list.join(","))
             .into(),
     );
+    entry.drop = Some(
+        format!(
+            "SELECT pg_catalog.lo_unlink(m.oid) FROM pg_catalog.pg_largeobject_metadata AS m WHERE m.oid = ANY ('{{{}}}'::pg_catalog.oid[])",
+            list.join(",")
+        )
+        .into(),
+    );
     let owner = row.text("owner")?;
     let (acl, comment): (Option<Vec<String>>, Option<String>) = (row.col("acl")?, row.col("comment")?);
     let labels: Vec<String> = row.col("labels")?;
