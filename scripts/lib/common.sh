@@ -3,6 +3,9 @@
 
 set -euo pipefail
 
+# runuser and dockerd are root's programs, which root's PATH after a plain `su` does not hold.
+PATH=$PATH:/usr/sbin:/sbin
+
 # shellcheck disable=SC2034 # used by the scripts that source this file
 REPOSITORY=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 

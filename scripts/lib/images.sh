@@ -13,8 +13,19 @@ stand_in_image() {
     [ -e "$context/rootfs.tar" ] || make_image_context "$name" "$recipe" "$base" "$context"
     quietly docker build --build-arg VIRTUAL_ENV="$base" --tag "$tag" "$context" ||
       die "the image $tag could not be built"
+    remove_outdated_images "$name" "$digest"
   fi
   printf '%s\n' "$tag"
+}
+
+# remove_outdated_images NAME DIGEST: all but the newest; the engine keeps those that a container uses.
+remove_outdated_images() {
+  local name=$1 digest=$2 outdated
+  docker image ls --format '{{.Repository}}:{{.Tag}}' "pgkeep-test-$name" | grep -v ":$digest\$" |
+    xargs -r docker image rm >/dev/null 2>&1 || true
+  for outdated in "$(cache_directory)/images/$name"-*; do
+    [ "${outdated##*-}" = "$digest" ] || rm -rf "$outdated"
+  done
 }
 
 # An image is named after all that goes into it, so that a change of any makes a new one.

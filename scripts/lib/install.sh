@@ -100,7 +100,7 @@ DEBIAN_POSTGRES_15=/usr/lib/postgresql/15/bin
 # PostgreSQL 15 is Debian's own where there is one: it alone of the three is built with ICU and LLVM as production is.
 install_postgres_15() {
   [ -x $DEBIAN_POSTGRES_15/postgres ] && return
-  if has apt-cache && refresh_package_lists && apt-cache show postgresql-15 >/dev/null 2>&1; then
+  if has apt-get && refresh_package_lists && apt-get install --simulate postgresql-15 >/dev/null 2>&1; then
     install_debian_postgres_15
   else
     install_npm 15

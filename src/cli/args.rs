@@ -98,7 +98,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct BackupArgs {
     /// Policies to run, one after another
-    #[arg(required = true, value_name = "POLICY")]
+    #[arg(required = true, id = "POLICY", value_name = "POLICY")]
     pub policies: Vec<String>,
     /// A name to find it by later, for example a git commit
     #[arg(long, value_name = "TEXT")]

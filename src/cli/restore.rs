@@ -70,7 +70,7 @@ fn plan_text(planned: &PlannedRestore) -> String {
         let _ = writeln!(out, "note     {warning}");
     }
     for database in &planned.databases {
-        let _ = writeln!(out, "{}", format!("{:?}", database.plan).trim_end());
+        let _ = writeln!(out, "{}", database.plan.to_string().trim_end());
     }
     out
 }

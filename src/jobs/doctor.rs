@@ -217,14 +217,14 @@ async fn examine_store(cx: &Context, place: &Place, ward: &mut Ward<'_>) {
 /// Writes, reads, lists and deletes one small object, and sees whether a conditional write is refused when it must be.
 async fn probe(store: &dyn Store) -> Result<()> {
     use futures::TryStreamExt as _;
-    let key: Key = format!(".pgkeep-doctor/{}", random_hex(8)).parse()?;
+    let key: Key = format!("pgkeep-doctor/{}", random_hex(8)).parse()?;
     let body = bytes::Bytes::from(random_hex(16));
     store.put(&key, body.clone(), PutMode::Create).await?;
     let outcome = async {
         if store.get(&key).await? != body {
             return Err(Error::integrity(format!("{} gives back something else than was written", store.describe())));
         }
-        let listed: Vec<_> = store.list(".pgkeep-doctor/").try_collect().await?;
+        let listed: Vec<_> = store.list("pgkeep-doctor/").try_collect().await?;
         if !listed.iter().any(|o| o.key == key) {
             return Err(Error::integrity(format!("{} does not list an object that was just written", store.describe())));
         }

@@ -141,7 +141,13 @@ fn schedule(schedule: &Schedule) -> String {
     if !schedule.jitter.is_zero() {
         let _ = write!(text, ", started up to {} later", format_duration(schedule.jitter));
     }
-    let _ = write!(text, ", tried again {} times", schedule.retries);
+    match schedule.retries {
+        0 => text.push_str(", not tried again"),
+        1 => text.push_str(", tried again once"),
+        n => {
+            let _ = write!(text, ", tried again {n} times");
+        }
+    }
     for window in &schedule.blackout {
         let _ = write!(text, ", never begun from {} to {}", window.from.strftime("%H:%M"), window.to.strftime("%H:%M"));
     }
@@ -267,8 +273,8 @@ impl fmt::Display for Explanation {
         for line in &self.retention {
             writeln!(f, "    {line}")?;
         }
-        let of = if self.keeps.simulated { "of a history simulated from the schedule" } else { "of the vault's backups" };
-        writeln!(f, "  would keep {} {of}, {}", self.keeps.kept.len(), self.keeps.backups)?;
+        let of = if self.keeps.simulated { "in a history simulated from the schedule" } else { "in the vault" };
+        writeln!(f, "  would keep {} of {} backups {of}", self.keeps.kept.len(), self.keeps.backups)?;
         for kept in &self.keeps.kept {
             writeln!(f, "    {}  {}", kept.local, kept.reasons)?;
         }

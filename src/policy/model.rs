@@ -333,3 +333,30 @@ pub struct NotifySettings {
     /// Where to.
     pub webhook: Option<Template>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_policies_are_safe_in_paths_and_keys() {
+        for good in ["harena-db", "a", "9.x_y", &"a".repeat(64)] {
+            assert_eq!(good.parse::<PolicyName>().expect(good).as_str(), good);
+        }
+        for bad in ["", "defaults", ".hidden", "-x", "a/b", "..", "A", "é", &"a".repeat(65)] {
+            assert!(bad.parse::<PolicyName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_tables_may_be_quoted() {
+        let parts = |text: &str| text.parse::<TableName>().map(|t| (t.schema, t.name)).ok();
+        let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(parts("public.sessions"), pair("public", "sessions"));
+        assert_eq!(parts("\"a.b\".\"c\"\"d\""), pair("a.b", "c\"d"));
+        assert_eq!(parts("public.Sessions"), pair("public", "Sessions"));
+        for bad in ["sessions", "a.b.c", ".b", "a.", "\"a.b", "\"\".b", "\"a\"b.c", ""] {
+            assert_eq!(parts(bad), None, "{bad}");
+        }
+    }
+}

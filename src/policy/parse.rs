@@ -59,6 +59,7 @@ impl Sheet {
         }
         sheet.text = text;
         for (at, key, rule, message) in found {
+            let key = sheet.path_at(at, key);
             sheet.push(at, Severity::Error, &key, rule, message);
         }
         sheet
@@ -94,6 +95,13 @@ impl Sheet {
     /// Reports what an error says about the value of `key`.
     pub(super) fn report_error(&mut self, key: &str, rule: &'static str, error: &Error) {
         self.report(Severity::Error, key, rule, error.message()).help = error.hint_text().map(str::to_owned);
+    }
+
+    /// The dotted path of a key that stands a second time at `at`: that of the last one of its name before it.
+    fn path_at(&self, at: usize, key: String) -> String {
+        let named =
+            self.places.iter().filter(|(path, place)| place.key.start < at && path.rsplit('.').next() == Some(key.as_str()));
+        named.max_by_key(|(_, place)| place.key.start).map_or(key, |(path, _)| path.clone())
     }
 
     fn above(&self, key: &str) -> Option<usize> {

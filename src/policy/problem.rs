@@ -61,7 +61,7 @@ impl fmt::Display for Problem {
             write!(f, "; allowed: {}", self.allowed.join(", "))?;
         }
         if let Some(help) = &self.help {
-            write!(f, "; {help}")?;
+            write!(f, "{} {help}", if self.nearest.is_some() { "" } else { ";" })?;
         }
         write!(f, " [{}]", self.rule)
     }

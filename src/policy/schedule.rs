@@ -226,3 +226,186 @@ const fn weekday(day: Day) -> Weekday {
         Day::Sun => Weekday::Sunday,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("time")
+    }
+
+    fn slots(cron: &str, zone: &str, after: &str, until: &str) -> Vec<String> {
+        let schedule = schedule(cron, zone);
+        schedule.slots_between(at(after), at(until)).iter().map(ToString::to_string).collect()
+    }
+
+    fn schedule(cron: &str, zone: &str) -> Schedule {
+        Schedule {
+            cron: Cron::parse(cron).expect("cron"),
+            zone: zone::find(zone).expect("zone"),
+            jitter: Duration::ZERO,
+            retries: 0,
+            blackout: Vec::new(),
+        }
+    }
+
+    /// A second, plain reading of five fields as bit sets: numbers, lists, ranges and steps; a day matches by either day field when
+    /// both are given.
+    struct Plain {
+        bits: [u64; 5],
+        either: bool,
+    }
+
+    impl Plain {
+        fn parse(cron: &str) -> Self {
+            let fields: Vec<&str> = cron.split(' ').collect();
+            let limits = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)];
+            let bits = std::array::from_fn(|i| {
+                fields[i].split(',').fold(0, |bits, item| {
+                    let (range, step) = item.split_once('/').unwrap_or((item, "1"));
+                    let (from, to) = match range.split_once('-') {
+                        _ if range == "*" => limits[i],
+                        Some((from, to)) => (from.parse().expect("from"), to.parse().expect("to")),
+                        None => (range.parse().expect("value"), range.parse().expect("value")),
+                    };
+                    (from..=to).step_by(step.parse().expect("step")).fold(bits, |bits, value| bits | 1 << value)
+                })
+            });
+            Self { bits, either: fields[2] != "*" && fields[4] != "*" }
+        }
+
+        fn matches(&self, local: DateTime, weekday: Weekday) -> bool {
+            let values = [local.minute(), local.hour(), local.day(), local.month(), weekday.to_sunday_zero_offset()];
+            let has: [bool; 5] = std::array::from_fn(|i| self.bits[i] & (1 << values[i]) != 0);
+            has[0] && has[1] && has[3] && if self.either { has[2] || has[4] } else { has[2] && has[4] }
+        }
+    }
+
+    /// Every local minute of 2028, a leap year, with the instant when the clock on the wall first shows it or a later one.
+    fn calendar(zone: &TimeZone) -> Vec<(DateTime, Weekday, Timestamp)> {
+        let (start, end) = (DateTime::constant(2028, 1, 1, 0, 0, 0, 0), DateTime::constant(2029, 1, 1, 0, 0, 0, 0));
+        let mut minutes = Vec::new();
+        let mut now = zone::read(zone, start).expect("in range").due();
+        let mut local = start;
+        while local < end {
+            if zone.to_datetime(now) < local {
+                now = clock::add(now, Duration::from_secs(60));
+                continue;
+            }
+            minutes.push((local, local.weekday(), now));
+            local = local.checked_add(SignedDuration::from_mins(1)).expect("in range");
+        }
+        minutes
+    }
+
+    /// In zones that move the clock by an hour, by half an hour, and in the other half of the year: every slot is found exactly once,
+    /// from wherever one asks.
+    #[test]
+    fn a_year_has_each_slot_exactly_once() {
+        let crons = [
+            "0 2 * * *",
+            "30 2 * * *",
+            "*/20 * * * *",
+            "15 1-3 * * 0",
+            "0 2 31 * *",
+            "0 2 29 2 *",
+            "0 3 1,15 * 1",
+            "0 0 * * 1-5",
+        ];
+        let seed: u64 = std::env::var("PGKEEP_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_122);
+        let mut random = StdRng::seed_from_u64(seed);
+        for name in ["Europe/Paris", "America/New_York", "Australia/Lord_Howe"] {
+            let calendar = calendar(&zone::find(name).expect("zone"));
+            let (first, last) = (calendar[0].2, calendar[calendar.len() - 1].2);
+            for cron in crons {
+                let plain = Plain::parse(cron);
+                let matching = calendar.iter().filter(|(local, weekday, _)| plain.matches(*local, *weekday));
+                let due: Vec<Timestamp> = matching.map(|(_, _, t)| *t).collect::<BTreeSet<_>>().into_iter().collect();
+                let schedule = schedule(cron, name);
+                assert_eq!(schedule.slots_between(clock::sub(first, Duration::from_micros(1)), last), due, "{cron} in {name}");
+                for _ in 0..40 {
+                    let time = clock::add(first, Duration::from_micros(random.random_range(0..365 * 86_400_000_000_u64)));
+                    let next = due.partition_point(|slot| *slot <= time);
+                    if let Some(slot) = due.get(next) {
+                        assert_eq!(schedule.next_after(time), Some(*slot), "{cron} in {name} after {time}, seed {seed}");
+                    }
+                    if next > 0 {
+                        assert_eq!(schedule.latest_at(time), Some(due[next - 1]), "{cron} in {name} at {time}, seed {seed}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rare_days_and_clock_changes() {
+        assert_eq!(
+            slots("30 2 * * *", "Europe/Paris", "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z"),
+            ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
+        );
+        assert_eq!(
+            slots("30 2 * * *", "Europe/Paris", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
+            ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
+        );
+        assert_eq!(
+            slots("0 2 29 2 *", "UTC", "2026-01-01T00:00:00Z", "2033-01-01T00:00:00Z"),
+            ["2028-02-29T02:00:00Z", "2032-02-29T02:00:00Z"]
+        );
+        assert_eq!(slots("@monthly", "Pacific/Apia", "2026-01-15T00:00:00Z", "2026-03-15T00:00:00Z").len(), 2);
+        // Asked in the hour that comes twice, the last slot is the one of its first pass.
+        let half_past = schedule("*/15 * * * *", "Europe/Paris");
+        assert_eq!(half_past.latest_at(at("2026-10-25T01:10:00Z")), Some(at("2026-10-25T00:45:00Z")));
+        assert_eq!(half_past.next_after(at("2026-10-25T01:10:00Z")), Some(at("2026-10-25T02:00:00Z")));
+    }
+
+    #[test]
+    fn what_is_not_a_schedule_is_refused_with_a_reason() {
+        for (text, reason) in [
+            ("0 0 2 * * *", "6 fields"),
+            ("2 * *", "3 fields"),
+            ("", "0 fields"),
+            ("61 2 * * *", "not a schedule"),
+            ("0 2 30 2 *", "never happens"),
+            ("@nightly", "known"),
+            ("@reboot", "known"),
+        ] {
+            let error = Cron::parse(text).expect_err(text);
+            assert!(error.to_string().contains(reason) && error.hint_text().is_some(), "{text}: {error}");
+        }
+        assert_eq!(Cron::parse("@Daily").expect("name").as_str(), "@Daily");
+    }
+
+    #[test]
+    fn starts_are_jittered_and_held_up_by_blackouts() {
+        let one: PolicyName = "one".parse().expect("name");
+        let most = Duration::from_secs(300);
+        let mut schedule = schedule("0 2 * * *", "Europe/Paris");
+        schedule.jitter = most;
+        let delays: BTreeSet<Duration> = schedule
+            .slots_between(at("2026-01-01T00:00:00Z"), at("2026-03-01T00:00:00Z"))
+            .into_iter()
+            .map(|slot| {
+                assert_eq!(schedule.start_of(&one, slot), schedule.start_of(&one, slot));
+                clock::elapsed(slot, schedule.start_of(&one, slot))
+            })
+            .collect();
+        assert!(delays.len() > 40 && delays.iter().all(|d| *d < most), "{delays:?}");
+        schedule.jitter = Duration::ZERO;
+        let window =
+            |from: &str, to: &str, days| Blackout { from: from.parse().expect("from"), to: to.parse().expect("to"), days };
+        schedule.blackout = vec![window("23:00", "02:30", vec![Day::Sat]), window("02:30", "04:00", Vec::new())];
+        let start = |slot| schedule.start_of(&one, at(slot)).to_string();
+        assert_eq!(
+            start("2026-11-22T01:00:00Z"),
+            "2026-11-22T03:00:00Z",
+            "a Sunday: out of Saturday's window into the daily one"
+        );
+        assert_eq!(start("2026-11-23T01:00:00Z"), "2026-11-23T01:00:00Z", "a Monday at two is in no window");
+    }
+}

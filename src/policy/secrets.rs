@@ -232,3 +232,65 @@ fn check_name(name: &str) -> Result<()> {
             .hint("write ${NAME}, or $${ for the two characters"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(text: &str, whole: bool) -> Result<String> {
+        let env = Environment::fixed([("USER", "app"), ("PW", "p$w{}"), ("EMPTY", "")]);
+        let template = Template::parse(text, Path::new("policies/x.toml"), "source.url", whole)?;
+        template.resolve(&env).map(|s| s.expose().clone())
+    }
+
+    #[test]
+    fn references_are_resolved_where_they_stand() {
+        for (text, value) in [
+            ("postgres://${USER}:${PW}@db/x", "postgres://app:p$w{}@db/x"),
+            ("${PW}", "p$w{}"),
+            ("env:PW", "p$w{}"),
+            ("$${PW} $5 $", "${PW} $5 $"),
+            ("$$${PW}", "$${PW}"),
+            ("", ""),
+        ] {
+            assert_eq!(resolve(text, true).expect(text), value, "{text}");
+        }
+        assert_eq!(resolve("file:///var/backups", false).expect("a store's address"), "file:///var/backups");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_what_is_there_is_not() {
+        for (text, said) in
+            [("${NOPE}", "NOPE is not set"), ("env:EMPTY", "EMPTY is empty"), ("file:/nonexistent/secret", "/nonexistent/secret")]
+        {
+            let error = resolve(text, true).expect_err(text);
+            assert_eq!(error.kind().exit_code(), 3);
+            for part in [said, "policies/x.toml", "source.url"] {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+        }
+        for text in ["${", "${}", "${hunter2!}", "${1A}", "env:hunter 2", "file:relative"] {
+            let error = resolve(text, true).expect_err(text);
+            assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
+        }
+        for text in ["aws-secretsmanager:prod/db#url", "aws-ssm:/prod/db"] {
+            assert_eq!(resolve(text, true).expect_err(text).kind().exit_code(), 8);
+        }
+        let template = Template::parse("hunter2 ${PW}", Path::new("x.toml"), "k", true).expect("parse");
+        assert!(!format!("{template:?}").contains("hunter2"));
+        assert_eq!(template.needs(), ["environment variable PW"]);
+    }
+
+    #[test]
+    fn files_are_read_without_their_last_line_break() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("folder");
+        let path = dir.path().join("url");
+        std::fs::write(&path, "s3cret\n\r\n").expect("write");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("chmod");
+        assert_eq!(resolve(&format!("file:{}", path.display()), true).expect("read"), "s3cret\n");
+        assert!(loose_permissions(&path).expect("advice").contains("640"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).expect("chmod");
+        assert_eq!(loose_permissions(&path), None);
+    }
+}

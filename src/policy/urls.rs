@@ -24,7 +24,7 @@ pub(super) fn store(text: &str) -> Result<()> {
     let bucket_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c);
     let edges = bucket.starts_with(|c: char| c.is_ascii_alphanumeric()) && bucket.ends_with(|c: char| c.is_ascii_alphanumeric());
     if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(bucket_char) || !edges {
-        return Err(Error::usage(format!("'{bucket}' cannot be the name of a bucket"))
+        return Err(Error::usage("what follows s3:// cannot be the name of a bucket")
             .hint("a bucket's name has 3 to 63 of a-z, 0-9, '.' and '-'; write s3://bucket/prefix"));
     }
     segments(prefix.trim_end_matches('/'))
@@ -147,6 +147,7 @@ mod tests {
             "s3://AB/c",
             "s3://bucket//x",
             "s3://key:secret@bucket/x",
+            "s3://key:secret/x",
             "s3://bucket/../x",
             "file://var/x",
             "file:///",

@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn each_invariant_is_checked_before_writing() {
-        let cases: [(&str, fn(&mut Contents)); 9] = [
+        type Case = (&'static str, fn(&mut Contents));
+        let cases: [Case; 9] = [
             ("not listed", |c| c.streams[1].extents[0].part = 2),
             ("outside", |c| c.streams[1].extents[0].offset = 6),
             ("outside", |c| c.streams[1].extents[0].offset = u64::MAX),

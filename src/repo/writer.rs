@@ -72,7 +72,8 @@ pub struct WriterStats {
 }
 
 impl Writer {
-    /// Lists what the store has and gets ready to write `backup` under `lease`, which the caller keeps renewed. `shutdown` stops it.
+    /// Lists what the store has and gets ready to write `backup` under `lease`, which the caller keeps renewed. `progress` hears of parts that had to
+    /// be put back; bytes are counted by whoever reads the rows. `shutdown` stops it.
     pub async fn begin(
         vault: &Vault,
         lease: &Arc<Lease>,
@@ -189,11 +190,8 @@ impl Shared {
     async fn store(self: Arc<Self>, slot: usize, plain: Vec<u8>, _room: OwnedSemaphorePermit) {
         let work = async {
             let shared = Arc::clone(&self);
-            let bytes = plain.len() as u64;
             let prepared = blocking(move || shared.prepare(slot, &plain)).await?;
-            self.place(prepared).await?;
-            self.progress.advance(bytes);
-            Ok(())
+            self.place(prepared).await
         };
         if let Some(Err(error)) = self.stop.run_until_cancelled(self.shutdown.guard(work)).await {
             self.fail(&error);
@@ -213,7 +211,7 @@ impl Shared {
         let mode = match self.index.get(&id) {
             Some(known) if !known.is_damaged() => return Ok(Prepared::Present { id, size, recorded: known.recorded }),
             Some(known) => {
-                tracing::warn!(part = %id, stored = known.stored, "a stored part is damaged; putting it back");
+                self.progress.note(&format!("part {id} is damaged in the store ({} bytes); putting it back", known.stored));
                 PutMode::Overwrite
             }
             None => PutMode::Create,

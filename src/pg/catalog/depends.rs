@@ -1,15 +1,17 @@
 //! The only reader of `pg_depend`: from catalog rows that depend on each other to entries that do.
 //!
 //! An entry stands for its catalog row and for those in [`Draft::also`]. A row without an entry of its own is looked through: what
-//! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone. Objects whose dependencies
-//! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then.
+//! depends on it depends on whatever it depends on itself, a member of an extension on the extension alone; such a dependency gives way
+//! where it would close a circle (the functions of a base type that no kind covers). Objects whose dependencies
+//! run in a circle and that can be made in two steps ([`Draft::placeholder`]) are split here, and only then: views, and types with functions of
+//! their own.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio_postgres::Client;
 
 use super::entry::Entry;
-use super::kind::{Address, Draft, class};
+use super::kind::{Address, Draft, Placeholder, class};
 use super::row::RowExt;
 use crate::base::Result;
 use crate::pg::catalog::extract::query;
@@ -53,40 +55,27 @@ pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
 }
 
 /// Entries with `depends` filled, circles of views broken by placeholders. Drafts keep their order; second steps come last.
-pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
-    let graph = Graph::new(&drafts, edges);
-    let mut needs: Vec<BTreeSet<usize>> = Vec::with_capacity(drafts.len());
-    let mut definition_needs: HashMap<usize, BTreeSet<usize>> = HashMap::new();
-    for (i, draft) in drafts.iter().enumerate() {
-        let definition = draft.placeholder.as_ref().map(|p| p.definition);
-        let mut own: Vec<Address> = vec![draft.address];
-        own.extend(draft.also.iter().filter(|a| Some(**a) != definition));
-        let mut shape = graph.needs_of(i, &own);
-        for address in &draft.needs {
-            graph.add_target(i, *address, &mut shape, &mut HashSet::new());
-        }
-        if let Some(address) = definition {
-            definition_needs.insert(i, graph.needs_of(i, &[address]));
-        }
-        needs.push(shape);
-    }
-    let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
-    for (i, draft) in drafts.iter().enumerate() {
-        if let Some(parent) = draft.entry.parent.as_deref().and_then(|id| ids.get(id)) {
-            needs[i].insert(*parent);
-        }
-    }
-    let split = circular(&needs, &definition_needs);
-    let ids_by_index: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
-    let named = |set: &BTreeSet<usize>| set.iter().map(|i| ids_by_index[*i].clone()).collect::<BTreeSet<_>>();
+pub(super) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
+    let (mut needs, mut definition_needs) = needs(&drafts, edges);
+    drop_closing(&mut needs, &mut definition_needs);
+    let (split, component) = circular(&needs, &definition_needs);
+    let shells: HashMap<usize, String> = split
+        .iter()
+        .filter(|i| drafts[**i].placeholder.as_ref().is_some_and(|p| p.shell))
+        .map(|i| (*i, second_id(&drafts[*i].entry)))
+        .collect();
+    let ids: Vec<String> = drafts.iter().map(|d| d.entry.id.clone()).collect();
+    let named = |i: usize, needs: &Needs| -> BTreeSet<String> {
+        let waits = |n: usize| shells.get(&n).filter(|_| component[n] != component[i]);
+        needs.all().flat_map(|n| std::iter::once(&ids[n]).chain(waits(n))).cloned().collect()
+    };
     let mut second_steps = Vec::new();
     for (i, draft) in drafts.iter_mut().enumerate() {
-        let mut depends = named(&needs[i]);
-        let definition = definition_needs.get(&i).map(&named).unwrap_or_default();
+        let mut depends = named(i, &needs[i]);
+        let definition = definition_needs.get(&i).map(|n| named(i, n)).unwrap_or_default();
         match draft.placeholder.take() {
             Some(placeholder) if split.contains(&i) => {
-                second_steps.push(second_step(&draft.entry, placeholder.complete, definition));
-                draft.entry.create = placeholder.create;
+                second_steps.push(second_step(&mut draft.entry, placeholder, definition));
             }
             _ => depends.extend(definition),
         }
@@ -95,14 +84,77 @@ pub(crate) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
     drafts.into_iter().map(|d| d.entry).chain(second_steps).collect()
 }
 
-fn second_step(first: &Entry, complete: Vec<crate::base::sql::Sql>, mut depends: BTreeSet<String>) -> Entry {
+/// What a draft needs, as indexes of drafts.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Named by a row of `pg_depend` or by the draft.
+    direct: BTreeSet<usize>,
+    /// Found by looking through rows that have no entry.
+    indirect: BTreeSet<usize>,
+}
+
+impl Needs {
+    fn all(&self) -> impl Iterator<Item = usize> {
+        self.direct.iter().chain(&self.indirect).copied()
+    }
+}
+
+/// What each draft needs, and what only the definition of those with a placeholder needs.
+fn needs(drafts: &[Draft], edges: &[Edge]) -> (Vec<Needs>, HashMap<usize, Needs>) {
+    let graph = Graph::new(drafts, edges);
+    let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
+    let mut definitions = HashMap::new();
+    let mut all = Vec::with_capacity(drafts.len());
+    for (i, draft) in drafts.iter().enumerate() {
+        let definition = draft.placeholder.as_ref().map(|p| p.definition);
+        let mut own: Vec<Address> = vec![draft.address];
+        own.extend(draft.also.iter().filter(|a| Some(**a) != definition));
+        let mut needs = graph.needs_of(i, &own);
+        for address in &draft.needs {
+            graph.add_target(i, *address, &mut needs, &mut HashSet::new());
+        }
+        needs.direct.extend(draft.entry.parent.as_deref().and_then(|id| ids.get(id)));
+        if let Some(address) = definition {
+            definitions.insert(i, graph.needs_of(i, &[address]));
+        }
+        all.push(needs);
+    }
+    (all, definitions)
+}
+
+/// Drops indirect needs within a circle.
+fn drop_closing(needs: &mut [Needs], definitions: &mut HashMap<usize, Needs>) {
+    let component = components(&joined(needs, definitions));
+    for (i, needs) in needs.iter_mut().enumerate().chain(definitions.iter_mut().map(|(i, n)| (*i, n))) {
+        needs.indirect.retain(|to| component[*to] != component[i]);
+    }
+}
+
+fn joined(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> Vec<Vec<usize>> {
+    needs.iter().enumerate().map(|(i, n)| n.all().chain(definitions.get(&i).into_iter().flat_map(Needs::all)).collect()).collect()
+}
+
+fn second_id(first: &Entry) -> String {
     let identity = first.id.strip_prefix(&first.kind).unwrap_or(&first.id).trim_start();
-    let kind = format!("{}_definition", first.kind);
-    let mut entry = Entry::new(&kind, first.scope, first.phase, first.schema.as_deref(), &first.name, identity);
+    format!("{}_definition {identity}", first.kind)
+}
+
+/// Turns `first` into the first step and gives the second.
+fn second_step(first: &mut Entry, placeholder: Placeholder, mut depends: BTreeSet<String>) -> Entry {
+    let mut entry = first.clone();
+    entry.id = second_id(first);
+    entry.kind = format!("{}_definition", first.kind);
     entry.parent = Some(first.id.clone());
-    entry.create = complete;
+    entry.drop = None;
+    entry.create = placeholder.complete;
     depends.insert(first.id.clone());
     entry.depends = depends.into_iter().collect();
+    let plain = if placeholder.shell { &mut *first } else { &mut entry };
+    plain.owner = None;
+    for statements in [&mut plain.ownership, &mut plain.privileges, &mut plain.comments, &mut plain.labels] {
+        statements.clear();
+    }
+    first.create = placeholder.create;
     entry
 }
 
@@ -134,8 +186,8 @@ impl<'a> Graph<'a> {
         self.owner.get(&address).or_else(|| self.owner.get(&Address { sub: 0, ..address })).copied()
     }
 
-    fn needs_of(&self, draft: usize, own: &[Address]) -> BTreeSet<usize> {
-        let mut needs = BTreeSet::new();
+    fn needs_of(&self, draft: usize, own: &[Address]) -> Needs {
+        let mut needs = Needs::default();
         let mut seen = HashSet::new();
         for address in own {
             for edge in self.outgoing.get(&(address.class, address.object)).into_iter().flatten() {
@@ -148,12 +200,18 @@ impl<'a> Graph<'a> {
         needs
     }
 
-    fn add_target(&self, draft: usize, to: Address, needs: &mut BTreeSet<usize>, seen: &mut HashSet<(u32, u32)>) {
+    fn add_target(&self, draft: usize, to: Address, needs: &mut Needs, seen: &mut HashSet<(u32, u32)>) {
+        if let Some(target) = self.draft_of(to) {
+            if target != draft {
+                needs.direct.insert(target);
+            }
+            return;
+        }
         let mut pending = vec![to];
         while let Some(address) = pending.pop() {
             if let Some(target) = self.draft_of(address) {
                 if target != draft {
-                    needs.insert(target);
+                    needs.indirect.insert(target);
                 }
                 continue;
             }
@@ -167,19 +225,16 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The drafts with a placeholder that take part in a circle.
-fn circular(needs: &[BTreeSet<usize>], definition_needs: &HashMap<usize, BTreeSet<usize>>) -> HashSet<usize> {
-    let all: Vec<Vec<usize>> = needs
-        .iter()
-        .enumerate()
-        .map(|(i, set)| set.iter().chain(definition_needs.get(&i).into_iter().flatten()).copied().collect())
-        .collect();
+/// The drafts with a placeholder that take part in a circle, and the number of the circle that each draft is in.
+fn circular(needs: &[Needs], definitions: &HashMap<usize, Needs>) -> (HashSet<usize>, Vec<usize>) {
+    let all = joined(needs, definitions);
     let component = components(&all);
     let mut sizes: HashMap<usize, usize> = HashMap::new();
     for c in &component {
         *sizes.entry(*c).or_default() += 1;
     }
-    definition_needs.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect()
+    let split = definitions.keys().copied().filter(|i| sizes[&component[*i]] > 1).collect();
+    (split, component)
 }
 
 /// Number of the strongly connected component of each node (Tarjan's algorithm without recursion).
@@ -270,14 +325,31 @@ mod tests {
     }
 
     #[test]
+    fn looking_through_a_row_never_closes_a_circle() {
+        let drafts = vec![draft("function", class::PG_PROC, 1), draft("function", class::PG_PROC, 2)];
+        let base_type = (class::PG_TYPE, 10);
+        let edges = [
+            edge((class::PG_PROC, 1), base_type, false),
+            edge((class::PG_PROC, 2), base_type, false),
+            edge(base_type, (class::PG_PROC, 1), false),
+            edge(base_type, (class::PG_PROC, 2), false),
+        ];
+        assert!(resolve(drafts, &edges).iter().all(|e| e.depends.is_empty()));
+    }
+
+    #[test]
     fn views_in_a_circle_are_made_in_two_steps_and_others_are_not() {
         let view = |oid: u32| {
             let mut d = draft("view", class::PG_CLASS, oid);
             let rule = Address::new(class::PG_REWRITE, oid + 100);
             d.also.push(rule);
             d.entry.create = vec![Sql::from("real")];
-            d.placeholder =
-                Some(Placeholder { create: vec![Sql::from("shape")], complete: vec![Sql::from("replace")], definition: rule });
+            d.placeholder = Some(Placeholder {
+                create: vec![Sql::from("shape")],
+                complete: vec![Sql::from("replace")],
+                definition: rule,
+                shell: false,
+            });
             d
         };
         let edges = [
@@ -293,5 +365,33 @@ mod tests {
         assert_eq!(of("view_definition o1").depends, ["view o1", "view o2"]);
         assert_eq!(of("view o3").depends, ["view o1"]);
         assert_eq!(entries.len(), 5);
+    }
+
+    #[test]
+    fn a_shell_serves_its_own_functions_and_everybody_else_waits_for_the_type() {
+        let mut kind = draft("base_type", class::PG_TYPE, 1);
+        let row = Address::new(class::PG_TYPE, 1);
+        kind.address.sub = -1;
+        kind.also.push(row);
+        kind.entry.ownership = vec![Sql::from("owner")];
+        kind.placeholder = Some(Placeholder {
+            create: vec![Sql::from("shell")],
+            complete: vec![Sql::from("type")],
+            definition: row,
+            shell: true,
+        });
+        let drafts = vec![kind, draft("function", class::PG_PROC, 2), draft("table", class::PG_CLASS, 3)];
+        let edges = [
+            edge((class::PG_TYPE, 1), (class::PG_PROC, 2), false),
+            edge((class::PG_PROC, 2), (class::PG_TYPE, 1), false),
+            edge((class::PG_CLASS, 3), (class::PG_TYPE, 1), false),
+        ];
+        let entries = resolve(drafts, &edges);
+        let of = |id: &str| entries.iter().find(|e| e.id == id).expect(id);
+        assert_eq!((&of("base_type o1").create, of("base_type o1").ownership.len()), (&vec![Sql::from("shell")], 0));
+        assert_eq!(of("function o2").depends, ["base_type o1"]);
+        assert_eq!(of("table o3").depends, ["base_type o1", "base_type_definition o1"]);
+        assert_eq!(of("base_type_definition o1").depends, ["base_type o1", "function o2"]);
+        assert_eq!(of("base_type_definition o1").ownership, [Sql::from("owner")]);
     }
 }

@@ -10,7 +10,7 @@ use super::kind::{Address, Context, Draft, Kind, class};
 use super::kinds::KINDS;
 use super::order::order;
 use super::row::RowExt;
-use super::{inventory, unmodeled};
+use super::{inventory, unmodeled, warnings};
 use crate::base::{Error, Result, ResultExt};
 
 /// What a database holds, as far as its catalogs say.
@@ -56,14 +56,14 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
     let drafts = drafts(client, cx, |scope| scope != Scope::Cluster).await?;
     let tables = tables(client, cx, &drafts).await?;
     let edges = depends::edges(client).await?;
-    inventory::check(client, cx, &drafts).await?;
+    inventory::check(client, &drafts).await?;
     let entries = depends::resolve(drafts, &edges);
     let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();
     Ok(Catalog {
         entries: order(entries, &ranks(), &loaded)?,
         tables,
-        unmodeled: unmodeled::probe(client, cx).await?,
-        warnings: Vec::new(),
+        unmodeled: unmodeled::probe(client).await?,
+        warnings: warnings::read(client).await?,
     })
 }
 

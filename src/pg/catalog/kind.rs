@@ -109,6 +109,9 @@ pub struct Placeholder {
     pub complete: Vec<Sql>,
     /// The catalog row whose dependencies only the second step has (a view's rule).
     pub definition: Address,
+    /// Whether the first step is of no use but to those in the circle (a shell type): whoever else depends on the object waits for the
+    /// second step, which also brings owner, comment and privileges.
+    pub shell: bool,
 }
 
 impl Draft {

@@ -80,17 +80,6 @@ pub fn user_object(oid: &str) -> String {
     format!("{oid} >= 16384")
 }
 
-/// Storage parameters `name=value` as a list for `SET (…)` and `WITH (…)`. Values are quoted, names are words of PostgreSQL or, qualified,
-/// of an extension.
-pub fn options_list(options: &[String]) -> String {
-    let one = |option: &String| {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let name: Vec<String> = name.split('.').map(ident).collect();
-        format!("{}={}", name.join("."), literal(value))
-    };
-    options.iter().map(one).collect::<Vec<_>>().join(", ")
-}
-
 /// Fills owner, comment, privileges and labels of an entry from the columns of [`columns`]. `noun` is the object in ALTER … OWNER TO,
 /// COMMENT ON and SECURITY LABEL ON (`TABLE "s"."t"`), `acl` the object in GRANT, `None` where the kind has no privileges.
 pub fn apply_meta(entry: &mut Entry, row: &Row, noun: impl Into<Sql>, acl: Option<&AclObject>) -> Result<()> {

@@ -52,7 +52,12 @@ fn sort(entries: &mut [Entry], depends: &[Vec<usize>], rank: &HashMap<&str, usiz
     settle_phases(entries, &dependents, waiting.clone());
     let key = |i: usize| {
         let e = &entries[i];
-        Reverse((e.phase, rank.get(e.kind.as_str()).copied().unwrap_or(usize::MAX), e.id.as_str(), i))
+        Reverse((
+            e.phase,
+            rank.get(e.kind.strip_suffix("_definition").unwrap_or(&e.kind)).copied().unwrap_or(usize::MAX),
+            e.id.as_str(),
+            i,
+        ))
     };
     let mut ready: BinaryHeap<_> = (0..entries.len()).filter(|i| waiting[*i] == 0).map(key).collect();
     let mut sorted = Vec::with_capacity(entries.len());

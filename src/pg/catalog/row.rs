@@ -1,13 +1,16 @@
 //! Reading columns of catalog rows by name, with errors instead of panics.
 
+use std::error::Error as _;
+
 use tokio_postgres::Row;
-use tokio_postgres::types::FromSql;
+use tokio_postgres::types::{FromSql, WasNull};
 
 use crate::base::{Error, Result};
 
 /// Columns of a row by name.
 pub(crate) trait RowExt {
-    /// The column's value; a column that is missing or of another type is a bug in the query.
+    /// The column's value. A column that is missing or of another type is a bug in the query; a null where there must be a value means that
+    /// the object went away meanwhile, because PostgreSQL deparses with its present catalogs and not with the snapshot.
     fn col<'a, T: FromSql<'a>>(&'a self, name: &str) -> Result<T>;
 
     /// A text column.
@@ -33,6 +36,12 @@ pub(crate) trait RowExt {
 
 impl RowExt for Row {
     fn col<'a, T: FromSql<'a>>(&'a self, name: &str) -> Result<T> {
-        self.try_get(name).map_err(|e| Error::internal(format!("column {name} of a catalog query")).source(e))
+        self.try_get(name).map_err(|e| {
+            if e.source().and_then(|cause| cause.downcast_ref::<WasNull>()).is_some() {
+                Error::unavailable(format!("an object was changed or dropped while the catalogs were read (no {name})")).source(e)
+            } else {
+                Error::internal(format!("column {name} of a catalog query")).source(e)
+            }
+        })
     }
 }

@@ -57,7 +57,9 @@ fn time_zone(sheet: &mut Sheet, key: &str, name: &str) -> Option<TimeZone> {
     if found.is_err() {
         let problem = sheet.report(Severity::Error, key, "timezone", format!("'{name}' is not a known time zone"));
         problem.nearest = zone::suggestion(name);
-        problem.help = Some("IANA names such as Europe/Paris are known".to_owned());
+        if problem.nearest.is_none() {
+            problem.help = Some("IANA names such as Europe/Paris are known".to_owned());
+        }
     }
     found.ok()
 }
@@ -109,8 +111,10 @@ pub(super) fn retention(sheet: &mut Sheet) -> Option<Rules> {
         grace,
     };
     let counts = [rules.last, rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly];
-    let within_given = section.keep_within.is_some() && within.is_none_or(|w| !w.is_zero());
-    if counts.iter().all(|n| *n == 0) && !within_given {
+    let within_given = within.is_some_and(|w| !w.is_zero());
+    // A rule that could not be read is a rule all the same.
+    let unread = sheet.problems.iter().any(|p| p.key.starts_with("retention."));
+    if counts.iter().all(|n| *n == 0) && !within_given && !unread {
         sheet.report(Severity::Error, "retention", "keeps-nothing", "keeps nothing").help =
             Some("name at least one keep_ rule above zero, or leave the section out to keep every backup".to_owned());
     }

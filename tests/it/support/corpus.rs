@@ -3,6 +3,7 @@
 //!
 //! A case may begin with `-- from: 17` (the oldest major that can run it). Its roles are [`ROLES`]. Lines `-- next` separate batches that
 //! run in transactions of their own.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +15,7 @@ use pgkeep::base::sql::{Sql, ident, qualified};
 use pgkeep::pg::catalog::entry::{Entry, Phase, Scope};
 use pgkeep::pg::catalog::extract::{Catalog, TableInfo, extract};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::server::{Database, Server};
 
@@ -49,14 +51,15 @@ fn read(folder: &Path) -> Case {
     Case { name, from, batches: text.split("\n-- next\n").map(str::to_owned).collect() }
 }
 
-/// Makes the corpus roles on a server.
+/// Makes the corpus roles, and the tablespace `corpus_space`, on a server; other tests may be doing the same.
 pub(crate) async fn make_roles(server: &Server) {
     let client = server.connect("postgres").await;
-    for role in ROLES {
-        let exists = client.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[role]).await.expect("roles").is_some();
-        if !exists {
-            client.batch_execute(&format!("CREATE ROLE {}", ident(role))).await.expect("create role");
-        }
+    client.batch_execute("SET allow_in_place_tablespaces = on").await.expect("in-place tablespaces");
+    let statements = ROLES.iter().map(|role| format!("CREATE ROLE {}", ident(role)));
+    for statement in statements.chain(["CREATE TABLESPACE corpus_space LOCATION ''".to_owned()]) {
+        let Err(error) = client.batch_execute(&statement).await else { continue };
+        let exists = matches!(error.code().map(SqlState::code), Some("42710" | "23505"));
+        assert!(exists, "{statement}: {error:?}");
     }
 }
 
@@ -186,15 +189,11 @@ pub(crate) fn difference(expected: &str, found: &str) -> String {
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let end = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
     let end = end.min(a.len() - start).min(b.len() - start);
-    let mut text = String::new();
-    for line in &a[start.saturating_sub(8)..start] {
-        text.push_str(&format!("  {line}\n"));
-    }
-    for line in a[start..a.len() - end].iter().take(60) {
-        text.push_str(&format!("- {line}\n"));
-    }
-    for line in b[start..b.len() - end].iter().take(60) {
-        text.push_str(&format!("+ {line}\n"));
-    }
-    text
+    let marked = |mark: &str, lines: &[&str]| lines.iter().take(60).map(|l| format!("{mark} {l}")).collect::<Vec<_>>().join("\n");
+    [
+        marked(" ", &a[start.saturating_sub(8)..start]),
+        marked("-", &a[start..a.len() - end]),
+        marked("+", &b[start..b.len() - end]),
+    ]
+    .join("\n")
 }

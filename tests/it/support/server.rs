@@ -1,4 +1,5 @@
 //! The PostgreSQL servers of the tests and throwaway databases on them. A missing server fails the test.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 use std::process::Command;
 

@@ -2,7 +2,8 @@
 
 use tokio_postgres::Row;
 
-use crate::base::sql::{ident, literal, qualified};
+use super::names::{name_of, read_name, read_operator};
+use crate::base::sql::{literal, qualified};
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -28,12 +29,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
 fn query(_: &Context) -> Option<String> {
     let functions: Vec<String> = FUNCTIONS
         .iter()
-        .map(|(column, _)| {
-            format!(
-                "(SELECT ARRAY[fn.nspname::text, f.proname::text] FROM pg_proc f JOIN pg_namespace fn ON fn.oid = f.pronamespace
-                   WHERE f.oid = a.{column}::oid) AS {column}"
-            )
-        })
+        .map(|(column, _)| format!("{} AS {column}", name_of("pg_proc", "pro", &format!("a.{column}"))))
         .collect();
     Some(format!(
         "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name, pg_get_function_arguments(p.oid) AS arguments,
@@ -42,11 +38,11 @@ fn query(_: &Context) -> Option<String> {
                 a.aggfinalextra, a.aggfinalmodify::text AS finalmodify,
                 format_type(nullif(a.aggmtranstype, 0), NULL) AS mstype, a.aggmtransspace AS msspace, a.aggminitval AS minitcond,
                 a.aggmfinalextra, a.aggmfinalmodify::text AS mfinalmodify,
-                (SELECT ARRAY[on_.nspname::text, o.oprname::text] FROM pg_operator o JOIN pg_namespace on_ ON on_.oid = o.oprnamespace
-                  WHERE o.oid = a.aggsortop) AS sortop,
+                {} AS sortop,
                 {}, {}
            FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid::oid JOIN pg_namespace n ON n.oid = p.pronamespace
           WHERE {} AND {} ORDER BY n.nspname, p.proname, 5",
+        name_of("pg_operator", "opr", "a.aggsortop"),
         functions.join(", "),
         columns(&MetaSource::new(class::PG_PROC, "p.oid", "p.proowner", "p.proacl")),
         user_schema("n.nspname"),
@@ -76,9 +72,7 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
 fn options(row: &Row) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for (column, option) in FUNCTIONS {
-        if let Some([schema, name]) = row.col::<Option<Vec<String>>>(column)?.as_deref() {
-            out.push(format!("{option} = {}", qualified(schema, name)));
-        }
+        out.extend(read_name(row, column)?.map(|name| format!("{option} = {name}")));
     }
     let kind = row.text("kind")?;
     let moving = row.opt_text("mstype")?.filter(|t| t != "-");
@@ -92,9 +86,7 @@ fn options(row: &Row) -> Result<Vec<String>> {
         out.extend(row.opt_text("minitcond")?.map(|v| format!("MINITCOND = {}", literal(&v))));
         finish(row, &kind, "m", &mut out)?;
     }
-    if let Some([schema, operator]) = row.col::<Option<Vec<String>>>("sortop")?.as_deref() {
-        out.push(format!("SORTOP = OPERATOR({}.{operator})", ident(schema)));
-    }
+    out.extend(read_operator(row, "sortop")?.map(|operator| format!("SORTOP = {operator}")));
     if kind == "h" {
         out.push("HYPOTHETICAL".to_owned());
     }

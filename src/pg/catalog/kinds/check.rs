@@ -28,8 +28,12 @@ pub(super) fn constraints_query(condition: &str) -> String {
         "SELECT * FROM (
            SELECT {COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.convalidated AS valid, k.conislocal AS local,
                 pg_get_constraintdef(k.oid) AS definition,
-                ARRAY(SELECT pk.oid FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = k.contype
-                        AND pk.conname = k.conname WHERE i.inhrelid = k.conrelid AND NOT k.conislocal ORDER BY pk.oid) AS origins,
+                CASE WHEN NOT k.conislocal THEN
+                  ARRAY(WITH RECURSIVE above (oid) AS (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = k.conrelid
+                          UNION SELECT i.inhparent FROM pg_inherits i JOIN above b ON i.inhrelid = b.oid)
+                        SELECT pk.oid FROM above JOIN pg_constraint pk ON pk.conrelid = above.oid AND pk.contype = k.contype
+                           AND pk.conname = k.conname ORDER BY pk.oid)
+                  ELSE '{{}}' END AS origins,
                 EXISTS (SELECT FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = k.contype
                         AND pk.conname = k.conname WHERE i.inhrelid = k.conrelid AND NOT pk.convalidated) AS origin_invalid,
                 CASE WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = k.conrelid) THEN

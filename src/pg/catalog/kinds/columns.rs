@@ -79,6 +79,9 @@ impl Generated {
     }
 }
 
+/// Expression of the compression method of `pg_attribute a`, where one was chosen.
+const COMPRESSION: &str = "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END";
+
 /// Expressions `columns` (JSON), and `column_acls` (JSON, system columns too), of `pg_class c`.
 pub(super) fn select(cx: &Context) -> String {
     let parents =
@@ -100,14 +103,7 @@ pub(super) fn select(cx: &Context) -> String {
             "",
         )
     };
-    let compression = if cx.version.at_least(14) {
-        format!(
-            "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4'
-               ELSE CASE WHEN EXISTS (SELECT FROM {parents} AND pa.attcompression <> '') THEN 'default' END END"
-        )
-    } else {
-        "NULL".to_owned()
-    };
+    let compression = if cx.version.at_least(14) { COMPRESSION } else { "NULL" };
     let expression = "pg_get_expr(ad.adbin, ad.adrelid)";
     format!(
         "(SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
@@ -122,7 +118,7 @@ pub(super) fn select(cx: &Context) -> String {
                      AND NOT pa.attisdropped
                     LEFT JOIN pg_attrdef pd ON pd.adrelid = pa.attrelid AND pd.adnum = pa.attnum WHERE i.inhrelid = c.oid)) END,
              'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
-             'storage', CASE WHEN a.attstorage <> t.typstorage OR EXISTS (SELECT FROM {parents} AND pa.attstorage <> a.attstorage)
+             'storage', CASE WHEN a.attstorage <> t.typstorage
                 THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' WHEN 'm' THEN 'MAIN' END END,
              'compression', {compression},
              'options', array_to_string(a.attoptions, ', '),
@@ -190,26 +186,29 @@ pub(super) fn add_acls(entry: &mut Entry, row: &Row, table: &str, cx: &Context) 
     Ok(())
 }
 
-/// `ALTER TABLE ONLY … ALTER COLUMN …` for what CREATE TABLE has no words for, in one statement; `None` where there is nothing.
-pub(super) fn alterations(relation: &Relation, columns: &[Column]) -> Option<Sql> {
+/// `ALTER TABLE ONLY … ALTER COLUMN …` of statistics targets and options, in one statement; `None` where there is nothing.
+pub(super) fn alter_options(relation: &Relation, columns: &[Column]) -> Option<Sql> {
     let mut actions = Vec::new();
     for column in columns {
-        let mut act = |action: String| actions.push(format!("ALTER COLUMN {} {action}", ident(&column.name)));
-        if let Some(target) = column.statistics {
-            act(format!("SET STATISTICS {target}"));
-        }
-        if let Some(storage) = &column.storage {
-            act(format!("SET STORAGE {storage}"));
-        }
-        if let Some(method) = &column.compression {
-            act(format!("SET COMPRESSION {method}"));
-        }
-        if let Some(options) = column.options.as_deref().filter(|o| !o.is_empty()) {
-            act(format!("SET ({options})"));
-        }
+        let name = ident(&column.name);
+        actions.extend(column.statistics.map(|target| format!("ALTER COLUMN {name} SET STATISTICS {target}")));
+        let options = column.options.as_deref().filter(|o| !o.is_empty());
+        actions.extend(options.map(|options| format!("ALTER COLUMN {name} SET ({options})")));
     }
-    if actions.is_empty() {
-        return None;
+    alter(relation, &actions)
+}
+
+/// The same of storage and compression, which children copy from their parents when they are made.
+pub(super) fn alter_storage(relation: &Relation, columns: &[Column]) -> Option<Sql> {
+    let mut actions = Vec::new();
+    for column in columns {
+        let name = ident(&column.name);
+        actions.extend(column.storage.as_ref().map(|storage| format!("ALTER COLUMN {name} SET STORAGE {storage}")));
+        actions.extend(column.compression.as_ref().map(|method| format!("ALTER COLUMN {name} SET COMPRESSION {method}")));
     }
-    Some(Sql::from(format!("ALTER TABLE ONLY {} {}", relation.qualified(), actions.join(", "))))
+    alter(relation, &actions)
+}
+
+fn alter(relation: &Relation, actions: &[String]) -> Option<Sql> {
+    (!actions.is_empty()).then(|| Sql::from(format!("ALTER TABLE ONLY {} {}", relation.qualified(), actions.join(", "))))
 }

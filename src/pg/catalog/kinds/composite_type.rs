@@ -49,7 +49,7 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
         }
         columns.push(column);
     }
-    let mut draft = types::draft(&KIND, "TYPE", row, cx, &format!("({})", columns.join(", ")))?;
+    let mut draft = types::draft(&KIND, "TYPE", row, cx, &format!(" AS ({})", columns.join(", ")))?;
     let identity = qualified(&row.text("schema")?, &row.text("name")?);
     for (name, comment) in names.iter().zip(row.col::<Vec<Option<String>>>("column_comments")?) {
         let noun = Sql::from(format!("COLUMN {identity}.{}", ident(name)));

@@ -3,6 +3,7 @@
 
 use tokio_postgres::Row;
 
+use super::names::{name_where, read_name};
 use super::types;
 use crate::base::Result;
 use crate::base::sql::{Sql, ident, literal, qualified};
@@ -15,15 +16,21 @@ use crate::pg::catalog::row::RowExt;
 pub(super) const KIND: Kind = Kind { name: "domain", scope: Scope::Object, query, read };
 
 fn query(_: &Context) -> Option<String> {
-    let extra = "format_type(t.typbasetype, t.typtypmod) AS base, t.typnotnull AS not_null,
-        (SELECT ARRAY[kn.nspname::text, k.collname::text] FROM pg_collation k JOIN pg_namespace kn ON kn.oid = k.collnamespace, pg_type bt
-          WHERE k.oid = t.typcollation AND bt.oid = t.typbasetype AND bt.typcollation <> t.typcollation) AS collation_name,
+    let collation = name_where(
+        "pg_collation",
+        "coll",
+        "t.typcollation",
+        "x.oid <> (SELECT bt.typcollation FROM pg_type bt WHERE bt.oid = t.typbasetype)",
+    );
+    let extra = format!(
+        "format_type(t.typbasetype, t.typtypmod) AS base, t.typnotnull AS not_null, {collation} AS collation_name,
         pg_get_expr(t.typdefaultbin, 0) AS default_expression, t.typdefault AS default_text,
         nn.oid AS not_null_oid, nn.conname::text AS not_null_name,
         (SELECT d.description FROM pg_description d
-          WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = nn.oid AND d.objsubid = 0) AS not_null_comment";
+          WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = nn.oid AND d.objsubid = 0) AS not_null_comment"
+    );
     let joins = "LEFT JOIN pg_constraint nn ON nn.contypid = t.oid AND nn.contype = 'n'";
-    Some(types::query(extra, joins, "t.typtype = 'd'"))
+    Some(types::query(&extra, joins, "t.typtype = 'd'"))
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
@@ -31,9 +38,9 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row, cx: &Context) -> Result<Draft> {
-    let mut definition = row.text("base")?;
-    if let Some([schema, name]) = row.col::<Option<Vec<String>>>("collation_name")?.as_deref() {
-        definition.push_str(&format!(" COLLATE {}", qualified(schema, name)));
+    let mut definition = format!(" AS {}", row.text("base")?);
+    if let Some(collation) = read_name(row, "collation_name")? {
+        definition.push_str(&format!(" COLLATE {collation}"));
     }
     let constraint = row.opt_text("not_null_name")?;
     if row.flag("not_null")? {

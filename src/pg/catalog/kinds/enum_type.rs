@@ -22,7 +22,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
     rows.iter()
         .map(|row| {
             let labels: Vec<String> = row.col::<Vec<String>>("enum_labels")?.iter().map(|l| literal(l)).collect();
-            types::draft(&KIND, "TYPE", row, cx, &format!("ENUM ({})", labels.join(", ")))
+            types::draft(&KIND, "TYPE", row, cx, &format!(" AS ENUM ({})", labels.join(", ")))
         })
         .collect()
 }

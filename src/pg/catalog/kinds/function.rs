@@ -3,6 +3,7 @@
 
 use tokio_postgres::Row;
 
+use super::relation::{add_depends_on, depends_on};
 use crate::base::sql::qualified;
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType};
@@ -26,11 +27,12 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 pub(super) fn routines(condition: &str) -> String {
     format!(
         "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name, pg_get_function_identity_arguments(p.oid) AS arguments,
-                pg_get_functiondef(p.oid) AS definition, {}
+                pg_get_functiondef(p.oid) AS definition, {}, {}
            FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
           WHERE {condition} AND {} AND {}
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
           ORDER BY n.nspname, p.proname, 4",
+        depends_on(class::PG_PROC, "p.oid"),
         columns(&MetaSource::new(class::PG_PROC, "p.oid", "p.proowner", "p.proacl")),
         user_schema("n.nspname"),
         not_member(class::PG_PROC, "p.oid")
@@ -47,6 +49,7 @@ pub(super) fn routine(kind: &Kind, word: &str, row: &Row, cx: &Context) -> Resul
     let rest = definition.strip_prefix("CREATE OR REPLACE ").unwrap_or(&definition);
     entry.create.push(format!("CREATE {}", rest.trim_end_matches('\n')).into());
     let noun = format!("{word} {identity}");
+    add_depends_on(&mut entry, row, &noun)?;
     entry.drop = Some(format!("DROP {word} IF EXISTS {identity}").into());
     let acl = AclObject::new(AclType::Function, noun.as_str(), cx.version);
     apply_meta(&mut entry, row, noun, Some(&acl))?;

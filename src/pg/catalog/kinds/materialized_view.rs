@@ -52,7 +52,8 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     );
     let mut entry = relation.entry(Phase::Pre);
     entry.create = in_tablespace(row.opt_text("tablespace")?.as_deref(), vec![Sql::from(text)]);
-    entry.create.extend(columns::alterations(&relation, &columns));
+    entry.create.extend(columns::alter_options(&relation, &columns));
+    entry.create.extend(columns::alter_storage(&relation, &columns));
     let noun = relation.noun();
     add_depends_on(&mut entry, row, &noun)?;
     entry.drop = Some(Sql::from(format!("DROP MATERIALIZED VIEW IF EXISTS {name}")));

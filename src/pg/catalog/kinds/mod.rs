@@ -7,13 +7,18 @@
 
 use super::kind::Kind;
 
+mod access_method;
 mod aggregate;
 mod altered_privileges;
+mod base_type;
+mod cast;
 mod check;
+mod collation;
 mod column_default;
 mod columns;
 mod composite_type;
 mod constraint;
+mod conversion;
 mod database;
 mod database_role_setting;
 mod database_setting;
@@ -21,22 +26,33 @@ mod default_privileges;
 mod domain;
 mod domain_constraint;
 mod enum_type;
+mod event_trigger;
 mod extension;
+mod foreign_data_wrapper;
 mod foreign_key;
+mod foreign_server;
 mod function;
 mod identity;
 mod index;
 mod index_partition;
 mod inheritance;
+mod language;
 mod large_object;
 mod materialized_view;
 mod materialized_view_data;
 mod membership;
+mod names;
 mod not_null;
+mod operator;
+mod operator_class;
+mod operator_family;
+mod operator_members;
 mod parameter_privileges;
 mod partition;
 mod policy;
 mod procedure;
+mod publication;
+mod publication_member;
 mod range_type;
 mod relation;
 mod role;
@@ -48,15 +64,24 @@ mod sequence;
 mod sequence_owner;
 mod sequence_value;
 mod setting;
+mod shell_type;
 mod statistics;
 mod table;
 mod tablespace;
+mod text_search_configuration;
+mod text_search_dictionary;
+mod text_search_parser;
+mod text_search_template;
+mod transform;
 mod trigger;
 mod types;
+mod user_mapping;
 mod view;
 
+pub(super) use relation::user_relation;
+
 /// All kinds; the order breaks ties in the dependency order. Defaults of columns follow everything that a table may wait for, so that a
-/// child never copies them from its parent; rows of materialised views and default privileges come last of all.
+/// child never copies them from its parent; rows of materialised views, default privileges and event triggers come last of all.
 pub const KINDS: &[&Kind] = &[
     &role::KIND,
     &membership::KIND,
@@ -68,6 +93,10 @@ pub const KINDS: &[&Kind] = &[
     &database_setting::KIND,
     &schema::KIND,
     &extension::KIND,
+    &language::KIND,
+    &collation::KIND,
+    &shell_type::KIND,
+    &base_type::KIND,
     &enum_type::KIND,
     &domain::KIND,
     &domain_constraint::KIND,
@@ -76,6 +105,21 @@ pub const KINDS: &[&Kind] = &[
     &function::KIND,
     &procedure::KIND,
     &aggregate::KIND,
+    &operator::KIND,
+    &operator_family::KIND,
+    &operator_class::KIND,
+    &operator_family::MEMBERS,
+    &cast::KIND,
+    &conversion::KIND,
+    &transform::KIND,
+    &access_method::KIND,
+    &text_search_parser::KIND,
+    &text_search_template::KIND,
+    &text_search_dictionary::KIND,
+    &text_search_configuration::KIND,
+    &foreign_data_wrapper::KIND,
+    &foreign_server::KIND,
+    &user_mapping::KIND,
     &sequence::KIND,
     &table::KIND,
     &view::KIND,
@@ -98,9 +142,12 @@ pub const KINDS: &[&Kind] = &[
     &row_security::KIND,
     &policy::KIND,
     &foreign_key::KIND,
+    &publication::KIND,
+    &publication_member::KIND,
     &altered_privileges::KIND,
     &materialized_view_data::KIND,
     &default_privileges::KIND,
+    &event_trigger::KIND,
 ];
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Relation {
 }
 
 /// Condition: the relation `c` in schema `n` is the user's: permanent, in no system schema, no member of an extension.
-pub(super) fn user_relation() -> String {
+pub(in crate::pg::catalog) fn user_relation() -> String {
     format!("c.relpersistence <> 't' AND {} AND {}", user_schema("n.nspname"), not_member(class::PG_CLASS, "c.oid"))
 }
 

@@ -12,13 +12,18 @@ use super::relation::{COLUMNS, Relation, in_tablespace, storage_parameters, user
 use crate::base::Result;
 use crate::base::sql::{Sql, ident, qualified};
 use crate::pg::catalog::acl::{AclObject, AclType};
-use crate::pg::catalog::entry::{Phase, Scope};
+use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
 
 /// Tables.
 pub(super) const KIND: Kind = Kind { name: "table", scope: Scope::Object, query, read };
+
+/// Kind of the entries of columns' storage.
+const STORAGE_KIND: &str = "column_storage";
+/// Column number of the address that stands for the storage of a table's columns.
+const STORAGE: i32 = -5;
 
 fn query(cx: &Context) -> Option<String> {
     Some(format!(
@@ -49,23 +54,38 @@ fn query(cx: &Context) -> Option<String> {
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
-    rows.iter().map(|row| draft(row, cx)).collect()
+    let mut drafts = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (relation, columns) = (Relation::read(row)?, columns::read(row)?);
+        drafts.push(draft(row, &relation, &columns, cx)?);
+        drafts.extend(storage(&relation, &columns));
+    }
+    Ok(drafts)
 }
 
-fn draft(row: &Row, cx: &Context) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let columns = columns::read(row)?;
+/// Storage and compression of the columns, as an entry of its own that follows all tables: a child made after its parent was altered would
+/// copy them, or, with two parents, not be made at all.
+fn storage(relation: &Relation, columns: &[Column]) -> Option<Draft> {
+    let statement = columns::alter_storage(relation, columns)?;
+    let name = relation.qualified();
+    let mut entry = Entry::new(STORAGE_KIND, Scope::Object, Phase::Pre, Some(&relation.schema), &relation.name, &name);
+    entry.parent = Some(relation.id());
+    entry.create.push(statement);
+    Some(Draft::new(Address { sub: STORAGE, ..relation.address() }, entry))
+}
+
+fn draft(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> Result<Draft> {
     let mut entry = relation.entry(Phase::Pre);
-    entry.create = create(row, &relation, &columns, cx)?;
+    entry.create = create(row, relation, columns, cx)?;
     entry.drop = Some(Sql::from(format!("DROP TABLE IF EXISTS {}", relation.qualified())));
     let noun = relation.noun();
     apply_meta(&mut entry, row, noun.as_str(), Some(&AclObject::new(AclType::Table, noun.as_str(), cx.version)))?;
-    columns::add_meta(&mut entry, row, &relation, &columns, cx)?;
+    columns::add_meta(&mut entry, row, relation, columns, cx)?;
     let mut draft = Draft::new(relation.address(), entry);
     for column in ["row_type", "array_type"] {
         draft.also.push(Address::new(class::PG_TYPE, row.oid(column)?));
     }
-    for column in &columns {
+    for column in columns {
         draft.also.extend(column.generated.as_ref().map(|g| Address::new(class::PG_ATTRDEF, g.oid)));
         draft.also.extend(column.not_null.as_ref().and_then(|n| n.oid).map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
     }
@@ -181,7 +201,7 @@ fn alterations(row: &Row, relation: &Relation, columns: &[Column], shape: Shape,
             }
         }
     }
-    statements.extend(columns::alterations(relation, columns));
+    statements.extend(columns::alter_options(relation, columns));
     match row.text("replica_identity")?.as_str() {
         "n" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY NOTHING"))),
         "f" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"))),

@@ -3,12 +3,13 @@
 
 use tokio_postgres::Row;
 
+use super::relation::storage_parameters;
 use crate::base::Result;
 use crate::base::sql::{Sql, ident, literal};
 use crate::pg::catalog::acl::{AclObject, AclType};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
-use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, options_list, user_object};
+use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, user_object};
 use crate::pg::catalog::row::RowExt;
 
 /// Tablespaces.
@@ -34,7 +35,11 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     entry.create.push(Sql::from(format!("CREATE TABLESPACE {} LOCATION {}", ident(&name), literal(&location))));
     let options: Vec<String> = row.col("options")?;
     if !options.is_empty() {
-        entry.create.push(Sql::from(format!("ALTER TABLESPACE {} SET ({})", ident(&name), options_list(&options))));
+        entry.create.push(Sql::from(format!(
+            "ALTER TABLESPACE {} SET ({})",
+            ident(&name),
+            storage_parameters(&options, "").join(", ")
+        )));
     }
     let noun = format!("TABLESPACE {}", ident(&name));
     let acl = AclObject::new(AclType::Tablespace, noun.as_str(), cx.version);

@@ -61,6 +61,7 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
         create: vec![Sql::from(format!("CREATE VIEW {name} AS\nSELECT {}", shape(&columns)))],
         complete: vec![Sql::from(format!("CREATE OR REPLACE VIEW {name}{options} AS\n{definition}"))],
         definition: rule,
+        shell: false,
     });
     Ok(draft)
 }

@@ -7,17 +7,23 @@
 //!
 //! Whatever the rules say, the newest proven backup and the two newest complete ones stay.
 
+mod guard;
+#[cfg(test)]
+mod model_checker;
+mod reason;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use crate::base::ids::{BackupId, RunId};
-use crate::base::units::format_duration;
-use crate::base::{Error, clock, limits};
+use crate::base::ids::BackupId;
+use crate::base::{clock, limits};
+
+pub use guard::{LastRun, Refusal, may_prune};
+pub use reason::{Period, Reason};
 
 /// Complete backups that always stay.
 pub const COMPLETE_FLOOR: usize = 2;
@@ -75,114 +81,6 @@ impl BackupFacts {
     /// Whether rules count it: complete, and not suspicious.
     pub const fn counts(&self) -> bool {
         self.complete && !self.anomalous
-    }
-}
-
-/// Why a backup stays.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "rule", rename_all = "snake_case")]
-pub enum Reason {
-    /// The policy has no retention section.
-    Everything,
-    /// Number `n` of the newest `of`.
-    Last {
-        /// From 1, the newest.
-        n: u32,
-        /// The rule's number.
-        of: u32,
-    },
-    /// Its consistency point is within this time before the newest.
-    Within {
-        /// The rule's time, in seconds.
-        seconds: u64,
-    },
-    /// The newest of its hour, day, week, month or year.
-    Calendar {
-        /// Which calendar.
-        period: Period,
-        /// The hour, day, week, month or year, in the policy's zone.
-        name: String,
-    },
-    /// The newest proven one.
-    NewestProven,
-    /// Number `n` of the newest complete ones that always stay.
-    NewestComplete {
-        /// From 1, the newest.
-        n: u32,
-    },
-    /// Somebody pinned it.
-    Pinned {
-        /// Why.
-        why: String,
-    },
-    /// It was made with `--keep-for`.
-    KeepUntil {
-        /// Until then.
-        time: Timestamp,
-    },
-    /// It looks wrong and waits for somebody to look at it.
-    Anomalous,
-    /// It is not complete yet, and newer than the newest complete one.
-    Unfinished,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Everything => f.write_str("no retention rules"),
-            Self::Last { n, of } => write!(f, "last {n} of {of}"),
-            Self::Within { seconds } => write!(f, "within {} of the newest", format_duration(Duration::from_secs(*seconds))),
-            Self::Calendar { period, name } => write!(f, "{} {name}", period.as_str()),
-            Self::NewestProven => f.write_str("newest proven"),
-            Self::NewestComplete { n: 1 } => f.write_str("newest complete"),
-            Self::NewestComplete { n } => write!(f, "newest complete, number {n}"),
-            Self::Pinned { why } if why.is_empty() => f.write_str("pinned"),
-            Self::Pinned { why } => write!(f, "pinned: {why}"),
-            Self::KeepUntil { time } => write!(f, "keep until {}", time.strftime("%Y-%m-%dT%H:%M:%SZ")),
-            Self::Anomalous => f.write_str("anomalous, not acknowledged"),
-            Self::Unfinished => f.write_str("not complete yet"),
-        }
-    }
-}
-
-/// A calendar by which backups are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Period {
-    /// Hours; the two of a clock set back are two.
-    Hourly,
-    /// Days.
-    Daily,
-    /// ISO weeks.
-    Weekly,
-    /// Months.
-    Monthly,
-    /// Years.
-    Yearly,
-}
-
-impl Period {
-    /// `daily` and the like.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Hourly => "hourly",
-            Self::Daily => "daily",
-            Self::Weekly => "weekly",
-            Self::Monthly => "monthly",
-            Self::Yearly => "yearly",
-        }
-    }
-
-    /// The name of the bucket that `time` falls into.
-    fn bucket(self, time: Timestamp, zone: &TimeZone) -> String {
-        let local = time.to_zoned(zone.clone());
-        match self {
-            Self::Hourly => local.strftime("%Y-%m-%d %H:00%:z").to_string(),
-            Self::Daily => local.strftime("%Y-%m-%d").to_string(),
-            Self::Weekly => local.strftime("%G-W%V").to_string(),
-            Self::Monthly => local.strftime("%Y-%m").to_string(),
-            Self::Yearly => local.strftime("%Y").to_string(),
-        }
     }
 }
 
@@ -329,107 +227,114 @@ fn apply_own(sorted: &[&BackupFacts], now: Timestamp, reasons: &mut [Vec<Reason>
     }
 }
 
-/// How the last backup run of a vault ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastRun {
-    /// The run.
-    pub id: RunId,
-    /// Whether it made a backup that is complete.
-    pub succeeded: bool,
-}
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
 
-/// Why nothing may be pruned now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "refusal", rename_all = "snake_case")]
-pub enum Refusal {
-    /// The last backup run failed.
-    LastRunFailed {
-        /// The run.
-        run: String,
-    },
-    /// The newest backup looks wrong and nobody acknowledged it.
-    NewestAnomalous {
-        /// The backup.
-        backup: BackupId,
-    },
-    /// No backup is complete and free of suspicion.
-    NoGoodBackup,
-    /// The newest good backup is older than the policy promises.
-    Stale {
-        /// The backup.
-        backup: BackupId,
-        /// Its age, in seconds.
-        age_seconds: u64,
-        /// The promise, in seconds.
-        max_age_seconds: u64,
-    },
-    /// More than half of the backups would go.
-    TooLarge {
-        /// Backups that would go.
-        dropped: usize,
-        /// Backups there are.
-        total: usize,
-    },
-}
+    use super::*;
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let duration = |seconds: u64| format_duration(Duration::from_secs(seconds));
-        match self {
-            Self::LastRunFailed { run } => write!(f, "nothing is pruned now: the last backup run, {run}, failed"),
-            Self::NewestAnomalous { backup } => {
-                write!(f, "nothing is pruned now: the newest backup, {backup}, is anomalous and not acknowledged")
-            }
-            Self::NoGoodBackup => f.write_str("nothing is pruned now: there is no good backup"),
-            Self::Stale { backup, age_seconds, max_age_seconds } => write!(
-                f,
-                "nothing is pruned now: the newest good backup, {backup}, is {} old and the policy promises {}",
-                duration(*age_seconds),
-                duration(*max_age_seconds)
-            ),
-            Self::TooLarge { dropped, total } => write!(f, "the plan removes {dropped} of {total} backups, more than half"),
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("time")
+    }
+
+    fn paris() -> TimeZone {
+        super::super::zone::find("Europe/Paris").expect("zone")
+    }
+
+    /// A proven backup whose consistency point is `time` and whose head was written ten minutes later.
+    fn backup(time: Timestamp) -> BackupFacts {
+        BackupFacts {
+            id: format!("{}-0000", time.strftime("%Y%m%dT%H%M%SZ")).parse().expect("id"),
+            consistent_at: time,
+            committed_at: clock::add(time, Duration::from_secs(600)),
+            complete: true,
+            anomalous: false,
+            proven: true,
+            pinned: None,
+            keep_until: None,
         }
     }
-}
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let hint = match &refusal {
-            Refusal::TooLarge { .. } => "look at `pgkeep prune POLICY --plan`; if it is right, add --force-large to --yes",
-            Refusal::NewestAnomalous { .. } => {
-                "look at `pgkeep show POLICY`; old backups stay until it is acknowledged or a good one is made"
-            }
-            Refusal::LastRunFailed { .. } | Refusal::NoGoodBackup | Refusal::Stale { .. } => {
-                "make a good backup first: `pgkeep backup POLICY`; old ones stay until then"
-            }
-        };
-        Self::gate(refusal.to_string()).hint(hint)
+    /// `count` backups, one every `hours`, the newest at `newest`.
+    fn every(hours: u64, count: u32, newest: &str) -> Vec<BackupFacts> {
+        (0..count).map(|i| backup(clock::sub(at(newest), Duration::from_secs(u64::from(i) * hours * 3600)))).collect()
     }
-}
 
-/// R2: whether anything may be pruned now. Not after a failed or anomalous run, and not while the newest good backup is older
-/// than `max_age`: then every old backup may be needed.
-pub fn may_prune(
-    backups: &[BackupFacts],
-    last_run: Option<&LastRun>,
-    max_age: Option<Duration>,
-    now: Timestamp,
-) -> Result<(), Refusal> {
-    if let Some(run) = last_run.filter(|r| !r.succeeded) {
-        return Err(Refusal::LastRunFailed { run: run.id.to_string() });
+    fn table(decision: &Decision) -> String {
+        let dropped = decision.dropped().count();
+        decision.kept().fold(format!("dropped {dropped} of {}\n", decision.verdicts().len()), |mut text, verdict| {
+            let _ = writeln!(text, "{}  {}", verdict.id, verdict.text());
+            text
+        })
     }
-    let newest = |wanted: &dyn Fn(&BackupFacts) -> bool| {
-        backups.iter().filter(|b| wanted(b)).max_by(|a, b| (a.committed_at, &a.id).cmp(&(b.committed_at, &b.id)))
+
+    const NIGHTLY: Rules = Rules {
+        last: 3,
+        within: Some(Duration::from_secs(48 * 3600)),
+        hourly: 0,
+        daily: 7,
+        weekly: 5,
+        monthly: 12,
+        yearly: 2,
+        grace: limits::GRACE,
     };
-    if let Some(backup) = newest(&|_| true).filter(|b| b.anomalous) {
-        return Err(Refusal::NewestAnomalous { backup: backup.id.clone() });
+
+    #[test]
+    fn two_years_of_nights() {
+        let backups = every(24, 800, "2026-11-22T01:15:00Z");
+        insta::assert_snapshot!(table(&decide(&backups, Some(&NIGHTLY), &paris(), at("2026-11-22T12:00:00Z"))));
     }
-    let good = newest(&BackupFacts::counts).ok_or(Refusal::NoGoodBackup)?;
-    let age = clock::elapsed(good.consistent_at, now);
-    match max_age {
-        Some(max_age) if age > max_age => {
-            Err(Refusal::Stale { backup: good.id.clone(), age_seconds: age.as_secs(), max_age_seconds: max_age.as_secs() })
+
+    /// The two hours of the night when the clock is set back are two; days are those of the zone, not of UTC.
+    #[test]
+    fn hours_of_the_night_that_has_twenty_five() {
+        let rules = Rules { hourly: 6, daily: 3, ..Rules::default() };
+        let backups = every(1, 60, "2026-10-25T03:05:00Z");
+        insta::assert_snapshot!(table(&decide(&backups, Some(&rules), &paris(), at("2026-10-25T03:30:00Z"))));
+    }
+
+    #[test]
+    fn every_state_of_a_backup() {
+        let mut backups = every(24, 9, "2026-11-22T01:15:00Z");
+        backups[0].complete = false;
+        backups[1].anomalous = true;
+        backups[1].proven = false;
+        for proven in &mut backups[2..5] {
+            proven.proven = false;
         }
-        _ => Ok(()),
+        backups[4].complete = false;
+        backups[6].pinned = Some("before the migration".to_owned());
+        backups[7].keep_until = Some(at("2026-12-01T00:00:00Z"));
+        backups[8].keep_until = Some(at("2026-11-22T11:59:59Z"));
+        let rules = Rules { last: 1, ..Rules::default() };
+        insta::assert_snapshot!(table(&decide(&backups, Some(&rules), &paris(), at("2026-11-22T12:00:00Z"))));
+    }
+
+    /// Commit time decides what is newest; names and the order of the list do not.
+    #[test]
+    fn the_newest_is_the_one_committed_last() {
+        let mut backups = every(24, 4, "2026-11-22T01:15:00Z");
+        backups[3].committed_at = at("2026-11-23T00:00:00Z");
+        backups.reverse();
+        let decision = decide(&backups, Some(&Rules { last: 1, ..Rules::default() }), &paris(), at("2026-11-23T12:00:00Z"));
+        let kept: Vec<&str> = decision.kept().map(|v| v.id.as_str()).collect();
+        assert_eq!(kept, ["20261119T011500Z-0000", "20261122T011500Z-0000"]);
+        assert_eq!(
+            decision.dropped().map(|v| v.id.as_str()).collect::<Vec<_>>(),
+            ["20261120T011500Z-0000", "20261121T011500Z-0000"]
+        );
+    }
+
+    #[test]
+    fn without_rules_everything_stays_and_large_plans_are_refused() {
+        let backups = every(24, 6, "2026-11-22T01:15:00Z");
+        let now = at("2026-11-22T12:00:00Z");
+        assert_eq!(decide(&backups, None, &paris(), now).dropped().count(), 0);
+        let half = decide(&backups, Some(&Rules { last: 3, ..Rules::default() }), &paris(), now);
+        assert_eq!(half.check_size(), Ok(()));
+        let most = decide(&backups, Some(&Rules { last: 2, ..Rules::default() }), &paris(), now);
+        assert_eq!(most.check_size(), Err(Refusal::TooLarge { dropped: 4, total: 6 }));
+        let error = crate::base::Error::from(Refusal::TooLarge { dropped: 4, total: 6 });
+        assert!(error.hint_text().is_some_and(|h| h.contains("--force-large")));
     }
 }

@@ -1,0 +1,5 @@
+CREATE ACCESS METHOD heap_two TYPE TABLE HANDLER heap_tableam_handler;
+CREATE ACCESS METHOD "Btree two" TYPE INDEX HANDLER bthandler;
+COMMENT ON ACCESS METHOD heap_two IS 'two';
+CREATE TABLE t (a int) USING heap_two;
+INSERT INTO t VALUES (1), (2);

@@ -1,0 +1,25 @@
+CREATE SCHEMA b;
+CREATE TYPE b.never;
+COMMENT ON TYPE b.never IS 'completed';
+CREATE TYPE b.num;
+CREATE FUNCTION b.num_in(cstring) RETURNS b.num LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+CREATE FUNCTION b.num_out(b.num) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+CREATE FUNCTION b.num_recv(internal) RETURNS b.num LANGUAGE internal IMMUTABLE STRICT AS 'int4recv';
+CREATE FUNCTION b.num_send(b.num) RETURNS bytea LANGUAGE internal IMMUTABLE STRICT AS 'int4send';
+CREATE TYPE b.num (INPUT = b.num_in, OUTPUT = b.num_out, RECEIVE = b.num_recv, SEND = b.num_send, LIKE = int4, SUBSCRIPT = raw_array_subscript_handler, ELEMENT = int4, CATEGORY = 'N', PREFERRED = true, DEFAULT = '7', DELIMITER = ';');
+ALTER TYPE b.num OWNER TO corpus_owner;
+COMMENT ON TYPE b.num IS 'a number';
+REVOKE USAGE ON TYPE b.num FROM PUBLIC;
+GRANT USAGE ON TYPE b.num TO corpus_reader;
+CREATE TYPE b."Odd text";
+CREATE FUNCTION b.t_in(cstring, oid, int) RETURNS b."Odd text" LANGUAGE internal IMMUTABLE STRICT AS 'varcharin';
+CREATE FUNCTION b.t_out(b."Odd text") RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'varcharout';
+CREATE FUNCTION b.t_modin(cstring[]) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'varchartypmodin';
+CREATE FUNCTION b.t_modout(int) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'varchartypmodout';
+CREATE TYPE b."Odd text" (INPUT = b.t_in, OUTPUT = b.t_out, TYPMOD_IN = b.t_modin, TYPMOD_OUT = b.t_modout, INTERNALLENGTH = VARIABLE,
+  STORAGE = external, COLLATABLE = true);
+CREATE FUNCTION b.takes(b.num, b."Odd text") RETURNS b.num LANGUAGE sql AS 'SELECT $1';
+CREATE TABLE b.t (a b.num, c b."Odd text"(5), d b.num[]);
+INSERT INTO b.t VALUES ('5', 'x', '{1;2}');
+CREATE TYPE b.holder AS (n b.num);
+CREATE CAST (b.num AS int) WITHOUT FUNCTION AS IMPLICIT;

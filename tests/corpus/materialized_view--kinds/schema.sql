@@ -1,0 +1,14 @@
+CREATE TABLE base (id int PRIMARY KEY, name text);
+INSERT INTO base SELECT i, 'n' || i FROM generate_series(1, 5) i;
+CREATE MATERIALIZED VIEW zz AS SELECT id, name FROM base;
+CREATE VIEW between AS SELECT id, name FROM zz WHERE id > 1;
+CREATE MATERIALIZED VIEW aa WITH (fillfactor = 70, toast.autovacuum_enabled = false) AS SELECT name, count(*) FROM between GROUP BY name;
+CREATE MATERIALIZED VIEW empty AS SELECT * FROM base WITH NO DATA;
+CREATE MATERIALIZED VIEW grouped AS SELECT id, name, count(*) FROM base GROUP BY id;
+ALTER MATERIALIZED VIEW grouped ALTER name SET STATISTICS 300, ALTER name SET STORAGE EXTERNAL;
+COMMENT ON MATERIALIZED VIEW aa IS 'stored';
+COMMENT ON COLUMN aa.name IS 'n';
+ALTER MATERIALIZED VIEW aa OWNER TO corpus_owner;
+GRANT SELECT ON base TO corpus_owner;
+GRANT SELECT ON between TO corpus_owner;
+CREATE UNIQUE INDEX aa_name ON aa (name);

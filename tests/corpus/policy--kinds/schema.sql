@@ -1,0 +1,15 @@
+CREATE TABLE t (a int, who name DEFAULT current_user);
+ALTER TABLE t OWNER TO corpus_owner;
+ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+ALTER TABLE t FORCE ROW LEVEL SECURITY;
+CREATE POLICY everyone ON t USING (true);
+CREATE POLICY readers ON t AS RESTRICTIVE FOR SELECT TO corpus_reader, "Corpus ""odd"" role" USING (a > 0);
+CREATE POLICY writers ON t FOR INSERT TO corpus_writer WITH CHECK (who = current_user);
+CREATE POLICY updates ON t FOR UPDATE TO PUBLIC USING (a > 1) WITH CHECK (a > 2);
+CREATE POLICY "dele ""te" ON t FOR DELETE TO corpus_writer USING (EXISTS (SELECT FROM t x WHERE x.a = t.a));
+COMMENT ON POLICY readers ON t IS 'positive';
+CREATE TABLE off (a int);
+CREATE POLICY unused ON off USING (a = 1);
+CREATE TABLE empty_rls (a int);
+ALTER TABLE empty_rls ENABLE ROW LEVEL SECURITY;
+INSERT INTO t VALUES (1, 'x'), (-1, 'y');

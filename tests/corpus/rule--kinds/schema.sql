@@ -1,0 +1,14 @@
+CREATE TABLE base (a int, b text);
+CREATE TABLE log (what text, at int);
+CREATE VIEW shown AS SELECT a, b FROM base;
+CREATE RULE on_insert AS ON INSERT TO shown DO INSTEAD INSERT INTO base VALUES (new.a, new.b) RETURNING *;
+CREATE RULE on_update AS ON UPDATE TO shown WHERE old.a <> new.a DO INSTEAD (UPDATE base SET a = new.a WHERE a = old.a; INSERT INTO log VALUES ('up;date', new.a));
+CREATE RULE on_update_rest AS ON UPDATE TO shown DO INSTEAD NOTHING;
+CREATE RULE also_log AS ON DELETE TO base DO ALSO INSERT INTO log VALUES ('delete', old.a);
+CREATE RULE never AS ON DELETE TO log DO INSTEAD NOTHING;
+CREATE RULE replica_only AS ON INSERT TO log DO ALSO NOTIFY something;
+ALTER TABLE log DISABLE RULE never;
+ALTER TABLE log ENABLE REPLICA RULE replica_only;
+ALTER TABLE base ENABLE ALWAYS RULE also_log;
+COMMENT ON RULE never ON log IS 'never';
+INSERT INTO log VALUES ('x', 1);

@@ -1,0 +1,9 @@
+CREATE TABLE plain (a int PRIMARY KEY USING INDEX TABLESPACE corpus_space, b text) TABLESPACE corpus_space;
+CREATE INDEX plain_b ON plain (b) TABLESPACE corpus_space;
+CREATE TABLE key_only (a int PRIMARY KEY USING INDEX TABLESPACE corpus_space);
+CREATE TABLE tree (a int, b int, PRIMARY KEY (a)) PARTITION BY LIST (a) TABLESPACE corpus_space;
+CREATE TABLE tree_1 PARTITION OF tree FOR VALUES IN (1) TABLESPACE pg_default;
+CREATE TABLE tree_2 PARTITION OF tree FOR VALUES IN (2);
+CREATE INDEX tree_b ON tree (b) TABLESPACE corpus_space;
+CREATE MATERIALIZED VIEW m TABLESPACE corpus_space AS SELECT * FROM plain;
+CREATE TABLE excluded (a int, EXCLUDE (a WITH =) USING INDEX TABLESPACE corpus_space);

@@ -1,0 +1,18 @@
+CREATE SCHEMA ts;
+CREATE TEXT SEARCH PARSER ts.parser (START = prsd_start, GETTOKEN = prsd_nexttoken, END = prsd_end, HEADLINE = prsd_headline, LEXTYPES = prsd_lextype);
+CREATE TEXT SEARCH TEMPLATE ts.template (INIT = dsimple_init, LEXIZE = dsimple_lexize);
+CREATE TEXT SEARCH TEMPLATE ts.bare (LEXIZE = dsimple_lexize);
+CREATE TEXT SEARCH DICTIONARY ts.dict (TEMPLATE = ts.template, STOPWORDS = 'english', ACCEPT = 'false');
+CREATE TEXT SEARCH DICTIONARY ts."Odd ""dict" (TEMPLATE = pg_catalog.simple);
+CREATE TEXT SEARCH CONFIGURATION ts.conf (PARSER = ts.parser);
+ALTER TEXT SEARCH CONFIGURATION ts.conf ADD MAPPING FOR asciiword, word WITH ts.dict, ts."Odd ""dict", english_stem;
+ALTER TEXT SEARCH CONFIGURATION ts.conf ADD MAPPING FOR email WITH simple;
+CREATE TEXT SEARCH CONFIGURATION ts.copied (COPY = pg_catalog.english);
+COMMENT ON TEXT SEARCH PARSER ts.parser IS 'p';
+COMMENT ON TEXT SEARCH TEMPLATE ts.template IS 't';
+COMMENT ON TEXT SEARCH DICTIONARY ts.dict IS 'd';
+COMMENT ON TEXT SEARCH CONFIGURATION ts.conf IS 'c';
+ALTER TEXT SEARCH DICTIONARY ts.dict OWNER TO corpus_owner;
+ALTER TEXT SEARCH CONFIGURATION ts.conf OWNER TO corpus_owner;
+CREATE TABLE ts.t (a text, v tsvector GENERATED ALWAYS AS (to_tsvector('ts.conf', a)) STORED);
+INSERT INTO ts.t VALUES ('plain words and mail@example.org');

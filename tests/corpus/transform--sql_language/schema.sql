@@ -1,0 +1,5 @@
+CREATE FUNCTION int_from(internal) RETURNS internal LANGUAGE internal IMMUTABLE STRICT AS 'prsd_lextype';
+CREATE FUNCTION int_to(internal) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'int4recv';
+CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION int_from(internal), TO SQL WITH FUNCTION int_to(internal));
+COMMENT ON TRANSFORM FOR int LANGUAGE sql IS 'there and back';
+CREATE FUNCTION uses(a int) RETURNS int LANGUAGE sql TRANSFORM FOR TYPE int AS 'SELECT $1';

@@ -1,0 +1,11 @@
+CREATE TABLE base (a int, b text COLLATE "C");
+CREATE VIEW v1 AS SELECT a, b FROM base;
+CREATE VIEW v2 WITH (security_barrier) AS SELECT a, b FROM v1;
+CREATE OR REPLACE VIEW v1 AS SELECT a, b FROM v2;
+CREATE VIEW on_top AS SELECT a FROM v1;
+CREATE VIEW self AS SELECT a FROM base;
+CREATE FUNCTION takes_self(s self) RETURNS int LANGUAGE sql AS 'SELECT s.a';
+CREATE OR REPLACE VIEW self WITH (security_barrier) AS SELECT takes_self(ROW(a)::self) AS a FROM base;
+COMMENT ON VIEW v1 IS 'in a circle';
+GRANT SELECT ON v1 TO corpus_reader;
+ALTER VIEW v2 OWNER TO corpus_owner;
