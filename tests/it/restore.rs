@@ -419,3 +419,46 @@ async fn other_encodings_keep_their_bytes() {
         remove(&server, &name).await;
     }
 }
+
+/// As on a managed server: the role that restores may make databases and roles, and is no superuser.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_superuser_can_restore_what_belongs_to_others() {
+    for server in Server::all() {
+        let tag = random_hex(4);
+        let (admin, owner, reader) = (format!("admin_{tag}"), format!("own_{tag}"), format!("read_{tag}"));
+        server
+            .admin(&[
+                format!("CREATE ROLE {admin} LOGIN CREATEDB CREATEROLE PASSWORD 'weak'"),
+                format!("CREATE ROLE {owner} LOGIN CREATEDB"),
+                format!("CREATE ROLE {reader} NOLOGIN"),
+            ])
+            .await;
+        let original = server.database("managed").await;
+        server.admin(&[format!("ALTER DATABASE {} OWNER TO {owner}", original.name)]).await;
+        let set_up = format!(
+            "SET ROLE {owner}; CREATE SCHEMA app; CREATE TABLE app.t (id serial PRIMARY KEY, a text); GRANT SELECT ON app.t TO {reader};
+             GRANT USAGE ON SCHEMA app TO {reader}; INSERT INTO app.t (a) VALUES ('x'); CREATE VIEW app.v AS SELECT * FROM app.t;
+             CREATE MATERIALIZED VIEW app.m AS SELECT * FROM app.t; CREATE EXTENSION citext;
+             SELECT lo_from_bytea(0, 'content')"
+        );
+        original.connect().await.batch_execute(&set_up).await.expect("set up");
+        let memory = Memory::default();
+        let mut backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+        let cluster = export_cluster(&target(&server.url("postgres"))).await.expect("export roles").entries;
+        backup.cluster = cluster.into_iter().filter(|e| [&owner, &reader].contains(&&e.name)).collect();
+        let expected = server.pg_dump(&original.name, &[]);
+        original.remove().await;
+        server.admin(&[format!("DROP ROLE {owner}"), format!("DROP ROLE {reader}")]).await;
+
+        let (name, url) = fresh(&server);
+        let mut weak = url::Url::parse(&url).expect("URL");
+        weak.set_username(&admin).expect("user");
+        weak.set_password(Some("weak")).expect("password");
+        let done = restore(weak.as_str(), &backup, &memory, &two_jobs()).await.expect("restore");
+        assert!(done.outcome.is_complete(), "PostgreSQL {}: {:#?}", server.major, done.outcome);
+        let found = server.pg_dump(&name, &[]);
+        assert!(found == expected, "PostgreSQL {}: pg_dump differs: {:?}", server.major, done.outcome.warnings);
+        remove(&server, &name).await;
+        server.admin(&[format!("DROP ROLE {owner}"), format!("DROP ROLE {reader}"), format!("DROP ROLE {admin}")]).await;
+    }
+}
