@@ -11,4 +11,5 @@ mod policies;
 mod restore;
 mod store;
 mod support;
+mod tls;
 mod vault;
