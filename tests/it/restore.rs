@@ -1,4 +1,6 @@
 //! Restores on real servers: what comes back, what is refused, and what is said of each thing that fails.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "statements of a test are built once")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -113,7 +115,7 @@ async fn a_database_comes_back_as_it_was_on_every_server() {
         let (expected, found) = (server.pg_dump(&original.name, &[]), server.pg_dump(&name, &[]));
         assert!(expected == found, "PostgreSQL {}: pg_dump differs", server.major);
         let same = compare(&target(&url), &backup, 2, &silent(), &Shutdown::new()).await.expect("compare");
-        assert!(same.is_equal() && same.rows == done.plan.rows, "{:#?}", same);
+        assert!(same.is_equal() && same.rows == done.plan.rows, "{same:#?}");
         let analyzed = count(&url, &server, "SELECT count(*) FROM pg_stats WHERE tablename = 'accounts'").await;
         assert!(analyzed > 0, "no statistics");
 
@@ -138,96 +140,110 @@ async fn a_database_comes_back_as_it_was_on_every_server() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn roles_come_along_to_another_server_and_can_be_mapped_or_left_out() {
-    let (from, to) = (Server::of(15), Server::of(18));
-    let tag = random_hex(4);
-    let (owner, reader, login, mapped) =
-        (format!("own_{tag}"), format!("read_{tag}"), format!("login_{tag}"), format!("map_{tag}"));
-    from.admin(&[
-        format!("CREATE ROLE {owner}"),
-        format!("CREATE ROLE {reader} NOLOGIN"),
-        format!("CREATE ROLE {login} LOGIN PASSWORD 'open sesame'"),
-        format!("GRANT {reader} TO {login}"),
-    ])
-    .await;
-    let original = from.database("roles").await;
-    original
-        .connect()
-        .await
-        .batch_execute(&format!(
+/// A database of several roles, its export, and the names of owner, reader and login.
+struct Roles {
+    original: Database,
+    memory: Memory,
+    backup: RestoreInput,
+    owner: String,
+    reader: String,
+    login: String,
+}
+
+impl Roles {
+    async fn make(server: &Server) -> Self {
+        let tag = random_hex(4);
+        let (owner, reader, login) = (format!("own_{tag}"), format!("read_{tag}"), format!("login_{tag}"));
+        server
+            .admin(&[
+                format!("CREATE ROLE {owner}"),
+                format!("CREATE ROLE {reader} NOLOGIN"),
+                format!("CREATE ROLE {login} LOGIN PASSWORD 'open sesame'"),
+                format!("GRANT {reader} TO {login}"),
+            ])
+            .await;
+        let original = server.database("roles").await;
+        let set_up = format!(
             "CREATE SCHEMA app AUTHORIZATION {owner}; CREATE TABLE app.t (a int); ALTER TABLE app.t OWNER TO {owner};
              GRANT USAGE ON SCHEMA app TO {reader}; GRANT SELECT ON app.t TO {reader}; INSERT INTO app.t VALUES (1);
              ALTER TABLE app.t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON app.t TO {reader} USING (true);
              ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA app GRANT SELECT ON TABLES TO {reader}"
-        ))
-        .await
-        .expect("set up");
-    from.admin(&[format!("ALTER DATABASE {} SET work_mem = '7MB'", original.name)]).await;
-    let memory = Memory::default();
-    let mut backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
-    let error = plan(&target(&to.url(&fresh(&to).0)), &backup, &two_jobs()).await.expect_err("no roles at hand");
-    assert!(error.kind() == Kind::Denied && error.message().contains(&owner), "{error:?}");
+        );
+        original.connect().await.batch_execute(&set_up).await.expect("set up");
+        server.admin(&[format!("ALTER DATABASE {} SET work_mem = '7MB'", original.name)]).await;
+        let memory = Memory::default();
+        let mut backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+        let cluster = export_cluster(&target(&server.url("postgres"))).await.expect("export roles").entries;
+        backup.cluster = cluster.into_iter().filter(|e| e.id.contains(&tag)).collect();
+        Self { original, memory, backup, owner, reader, login }
+    }
 
-    let cluster = export_cluster(&target(&from.url("postgres"))).await.expect("export roles").entries;
-    backup.cluster = cluster.into_iter().filter(|e| e.id.contains(&tag)).collect();
+    async fn remove(self, others: &[&Server]) {
+        let server = self.original.server.clone();
+        self.original.remove().await;
+        let drops: Vec<String> =
+            [self.login, self.owner, self.reader].iter().map(|r| format!("DROP ROLE IF EXISTS {r}")).collect();
+        for server in others.iter().copied().chain([&server]) {
+            server.admin(&drops).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_come_along_to_a_newer_server() {
+    let (from, to) = (Server::of(15), Server::of(18));
+    let roles = Roles::make(&from).await;
     let (name, url) = fresh(&to);
-    let done = restore(&url, &backup, &memory, &two_jobs()).await.expect("restore");
+    let without = RestoreInput { cluster: Vec::new(), ..roles.backup.clone() };
+    let error = plan(&target(&url), &without, &two_jobs()).await.expect_err("no roles at hand");
+    assert!(error.kind() == Kind::Denied && error.message().contains(&roles.owner), "{error:?}");
+
+    let done = restore(&url, &roles.backup, &roles.memory, &two_jobs()).await.expect("restore");
     assert!(done.outcome.is_complete() && !done.plan.same_cluster, "{:#?}", done.outcome);
-    assert_eq!(done.plan.create_roles, [login.as_str(), owner.as_str(), reader.as_str()]);
+    assert_eq!(done.plan.create_roles, [&roles.login, &roles.owner, &roles.reader].map(String::clone));
     let mut as_login = url::Url::parse(&url).expect("URL");
-    as_login.set_username(&login).expect("user");
+    as_login.set_username(&roles.login).expect("user");
     as_login.set_password(Some("open sesame")).expect("password");
     let facts = pgkeep::pg::facts::server_facts(&target(as_login.as_str())).await.expect("the password came along");
-    assert_eq!(facts.user, login);
+    assert_eq!(facts.user, roles.login);
     let client = to.connect(&name).await;
-    let row = client
-        .query_one(
-            &format!(
-                "SELECT has_table_privilege('{login}', 'app.t', 'SELECT'), (SELECT tableowner::text FROM pg_tables WHERE tablename = 't'), \
-                        current_setting('work_mem')"
-            ),
-            &[],
-        )
-        .await
-        .expect("privileges");
-    assert_eq!((row.get(0), row.get::<_, String>(1), row.get::<_, String>(2)), (true, owner.clone(), "7MB".to_owned()));
-    let same = compare(&target(&url), &backup, 1, &silent(), &Shutdown::new()).await.expect("compare");
+    let text = format!(
+        "SELECT has_table_privilege('{}', 'app.t', 'SELECT'), (SELECT tableowner::text FROM pg_tables WHERE tablename = 't'), \
+                current_setting('work_mem')",
+        roles.login
+    );
+    let row = client.query_one(&text, &[]).await.expect("privileges");
+    assert_eq!((row.get(0), row.get::<_, String>(1), row.get::<_, String>(2)), (true, roles.owner.clone(), "7MB".to_owned()));
+    let same = compare(&target(&url), &roles.backup, 1, &silent(), &Shutdown::new()).await.expect("compare");
     assert!(same.data.is_empty(), "{:#?}", same.data);
     drop(client);
     remove(&to, &name).await;
 
-    // Mapped: the owner becomes another role; left out: we own everything.
-    to.admin(&[format!("CREATE ROLE {mapped}")]).await;
-    let options = RestoreOptions { role_map: BTreeMap::from([(owner.clone(), mapped.clone())]), ..two_jobs() };
-    let (name, url) = fresh(&to);
-    let done = restore(&url, &backup, &memory, &options).await.expect("restore");
-    assert!(done.outcome.is_complete(), "{:#?}", done.outcome);
-    let owned = format!("SELECT count(*) FROM pg_tables WHERE schemaname = 'app' AND tableowner = '{mapped}'");
-    assert_eq!(count(&url, &to, &owned).await, 1);
-    remove(&to, &name).await;
-    let options = RestoreOptions { no_owner: true, no_privileges: true, ..two_jobs() };
-    let (name, url) = fresh(&to);
-    let done = restore(&url, &backup, &memory, &options).await.expect("restore");
-    assert!(done.outcome.is_complete(), "{:#?}", done.outcome);
-    assert_eq!(
-        count(&url, &to, "SELECT count(*) FROM pg_tables WHERE schemaname = 'app' AND tableowner = current_user").await,
-        1
-    );
-    remove(&to, &name).await;
+    let newer = pgkeep::pg::facts::server_facts(&target(&to.url("postgres"))).await.expect("facts");
+    let backwards = RestoreInput { source: newer, ..roles.backup.clone() };
+    let error = plan(&target(&from.url("postgres")), &backwards, &two_jobs()).await.expect_err("older server");
+    assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
+    roles.remove(&[&to]).await;
+}
 
-    let back = plan(
-        &target(&from.url("postgres")),
-        &RestoreInput { source: pgkeep::pg::facts::server_facts(&target(&to.url("postgres"))).await.expect("facts"), ..backup },
-        &two_jobs(),
-    )
-    .await
-    .expect_err("older server");
-    assert_eq!(back.kind(), Kind::Unsupported, "{back:?}");
-    original.remove().await;
-    for (server, roles) in [(&from, vec![&login, &owner, &reader]), (&to, vec![&login, &owner, &reader, &mapped])] {
-        server.admin(&roles.iter().map(|r| format!("DROP ROLE {r}")).collect::<Vec<_>>()).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_can_be_mapped_or_left_out() {
+    let (from, to) = (Server::of(15), Server::of(17));
+    let roles = Roles::make(&from).await;
+    let other = format!("map_{}", random_hex(4));
+    to.admin(&[format!("CREATE ROLE {other}")]).await;
+    let mapped = RestoreOptions { role_map: BTreeMap::from([(roles.owner.clone(), other.clone())]), ..two_jobs() };
+    let ours = RestoreOptions { no_owner: true, no_privileges: true, ..two_jobs() };
+    for (options, owner) in [(mapped, format!("'{other}'")), (ours, "current_user".to_owned())] {
+        let (name, url) = fresh(&to);
+        let done = restore(&url, &roles.backup, &roles.memory, &options).await.expect("restore");
+        assert!(done.outcome.is_complete(), "{:#?}", done.outcome);
+        let text = format!("SELECT count(*) FROM pg_tables WHERE schemaname = 'app' AND tableowner = {owner}");
+        assert_eq!(count(&url, &to, &text).await, 1, "{owner}");
+        remove(&to, &name).await;
     }
+    to.admin(&[format!("DROP ROLE {other}")]).await;
+    roles.remove(&[&to]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,7 +308,7 @@ async fn targets_that_hold_something_are_refused_unless_they_may_be_cleaned() {
     }
     copy.connect().await.batch_execute("DROP TABLE mine").await.expect("drop");
     let same = compare(&target(&copy.url()), &backup, 2, &silent(), &Shutdown::new()).await.expect("compare");
-    assert!(same.is_equal(), "{:#?}", same);
+    assert!(same.is_equal(), "{same:#?}");
 
     // A plan is executed on the target that it saw, or not at all.
     let old = plan(&target(&copy.url()), &backup, &clean).await.expect("plan");

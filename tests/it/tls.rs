@@ -1,4 +1,6 @@
 //! Encrypted connections as `sslmode` means them, against a server whose TLS is turned on for the test.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "statements of a test are built once")]
 
 use pgkeep::base::Kind;
 use pgkeep::pg::facts::server_facts;

@@ -262,10 +262,13 @@ mod tests {
             target.connect().await.expect("connect"),
         );
         holder
-            .run("set up", "CREATE TABLE free (a int); CREATE TABLE taken (a int); SET application_name = 'migrate'")
+            .run(
+                "set up",
+                "CREATE TABLE public.free (a int); CREATE TABLE public.taken (a int); SET application_name = 'migrate'",
+            )
             .await
             .expect("run");
-        holder.run("lock", "BEGIN; LOCK TABLE taken").await.expect("run");
+        holder.run("lock", "BEGIN; LOCK TABLE public.taken").await.expect("run");
 
         let tables = session.lockable().await.expect("list");
         session.begin_reading().await.expect("begin");
@@ -275,7 +278,7 @@ mod tests {
         let watch = async {
             // A reader of the free table never waits, whatever we wait for.
             let longest = Stopwatch::start();
-            other.run("read", "SELECT FROM free").await.expect("read");
+            other.run("read", "SELECT FROM public.free").await.expect("read");
             longest.elapsed()
         };
         let (result, waited) = tokio::join!(waiting, watch);
