@@ -53,13 +53,29 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     found.sort();
+    let test_only: Vec<PathBuf> = found.iter().flat_map(|(path, text)| test_modules(path, text)).collect();
+    found.retain(|(path, _)| !test_only.iter().any(|t| path.starts_with(t) || path.with_extension("") == *t));
     assert!(found.len() > 50, "only {} source files found: the walk is broken", found.len());
     found
 }
 
-/// Code without comment lines, so that documentation may name what code may not.
+/// Paths without extension of the modules that `path` declares for tests only.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = if path.ends_with("mod.rs") || path.ends_with("lib.rs") {
+        path.parent().expect("a folder").to_owned()
+    } else {
+        path.with_extension("")
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let declared =
+        lines.windows(2).filter(|w| w[0] == "#[cfg(test)]").filter_map(|w| w[1].strip_prefix("mod ")?.strip_suffix(';'));
+    declared.map(|name| folder.join(name)).collect()
+}
+
+/// Code without comment lines and tests, so that documentation and tests may name what code may not.
 fn code(text: &str) -> String {
-    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    let production = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    production.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
 fn module_of(path: &Path) -> String {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use pgkeep::base::ids::random_hex;
 use pgkeep::base::sql::{Sql, ident};
 use pgkeep::pg::catalog::entry::{Entry, Scope};
-use pgkeep::pg::catalog::extract::extract_cluster;
+use pgkeep::pg::catalog::extract::{extract, extract_cluster};
 use tokio_postgres::Client;
 
 use crate::support::corpus::read_catalog;
@@ -161,4 +161,24 @@ async fn database_round_trip(server: &Server, form: &str) {
         admin.batch_execute(&format!("DROP DATABASE {}", ident(name))).await.expect("drop database");
     }
     assert_eq!(expected, found, "{form} on PostgreSQL {}", server.major);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_without_rights_reads_all_but_passwords() {
+    for server in Server::all() {
+        crate::support::corpus::make_roles(&server).await;
+        let database = server.database("plain_role").await;
+        let mut context = database.context().await;
+        context.reads_passwords = false;
+        let client = database.connect().await;
+        client.batch_execute("SET search_path = ''; SET SESSION AUTHORIZATION corpus_reader").await.expect("session");
+        let cluster = extract_cluster(&client, &context).await.expect("extract the cluster");
+        let statements = || cluster.entries.iter().flat_map(|e| &e.create).map(Sql::plain);
+        assert!(statements().any(|s| s == "CREATE ROLE \"corpus_reader\""));
+        assert!(!statements().any(|s| s.contains(" PASSWORD ")));
+        assert_eq!(cluster.warnings.len(), 1, "{:?}", cluster.warnings);
+        extract(&client, &context).await.expect("extract the database");
+        drop(client);
+        database.remove().await;
+    }
 }

@@ -94,7 +94,7 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
         .hint("restore into a server of the same major version or a newer one"));
     }
     let present = if exists { session.schema_names().await? } else { BTreeSet::from(["public".to_owned()]) };
-    let mut selection = select(input, options, &present)?;
+    let mut selection = select(input, options, &present, facts.objects == 0)?;
     if is_part(options) || (exists && options.data_only) {
         // The database's own properties belong to whole restores.
         selection.entries.retain(|i| input.entries[*i].scope != Scope::Database || !exists);
@@ -345,8 +345,18 @@ fn drops(options: &RestoreOptions, exists: bool, chosen: &[&Entry]) -> Vec<Strin
     if !options.clean || !exists {
         return Vec::new();
     }
-    let removable = |e: &&&Entry| e.scope == Scope::Object && e.drop.is_some() && (!options.data_only || e.phase == Phase::Data);
-    chosen.iter().rev().filter(removable).map(|e| e.id.clone()).collect()
+    let ids: BTreeSet<&str> = chosen.iter().map(|e| e.id.as_str()).collect();
+    // Indexes and keys go with their table; those of partitions cannot be dropped by themselves. Foreign keys go first, one by one: tables may
+    // refer to each other in a circle.
+    let goes_with_table =
+        |e: &Entry| matches!(e.kind.as_str(), "constraint" | "index") && e.parent.as_deref().is_some_and(|p| ids.contains(p));
+    chosen
+        .iter()
+        .rev()
+        .filter(|e| e.scope == Scope::Object && e.drop.is_some() && !goes_with_table(e))
+        .filter(|e| !options.data_only || e.phase == Phase::Data)
+        .map(|e| e.id.clone())
+        .collect()
 }
 
 impl fmt::Display for RestorePlan {

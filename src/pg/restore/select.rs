@@ -1,7 +1,8 @@
 //! Which entries a restore takes: all, or those of chosen tables and schemas with everything attached to them.
 //!
 //! Attached are pieces of a chosen object (indexes, constraints, triggers, defaults, policies, …) and the sequences that its columns use or
-//! own. What it needs beyond that (a type of another schema, a function of a trigger) is not pulled in: the plan names it.
+//! own. What it needs beyond that (a type of another schema, a function of a trigger) comes along, without rows, where the target is empty; a
+//! target with objects of its own must have it, and the plan names it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -24,22 +25,29 @@ pub(super) struct Selection {
     pub(super) warnings: Vec<String>,
 }
 
-/// Chooses entries and tables. `schemas_present` are those of the target: a chosen table brings its schema along where the target lacks it.
-pub(super) fn select(input: &RestoreInput, options: &RestoreOptions, schemas_present: &BTreeSet<String>) -> Result<Selection> {
+/// Chooses entries and tables. `schemas_present` are those of the target: a chosen table brings its schema along where the target lacks it, and
+/// into an `empty` target everything else that it needs.
+pub(super) fn select(
+    input: &RestoreInput,
+    options: &RestoreOptions,
+    schemas_present: &BTreeSet<String>,
+    empty: bool,
+) -> Result<Selection> {
     let mut selection = Selection::default();
     let chosen = if options.tables.is_empty() && options.schemas.is_empty() {
         None
     } else {
-        Some(chosen(input, options, schemas_present, &mut selection.warnings)?)
+        Some(chosen(input, options, schemas_present, empty, &mut selection.warnings)?)
     };
-    let is_chosen = |e: &Entry| chosen.as_ref().is_none_or(|c| c.contains(e.id.as_str()));
+    let is_chosen =
+        |e: &Entry| chosen.as_ref().is_none_or(|(c, brought)| c.contains(e.id.as_str()) || brought.contains(e.id.as_str()));
     selection.entries =
         (0..input.entries.len()).filter(|i| is_chosen(&input.entries[*i]) && in_phase(&input.entries[*i], options)).collect();
     if !options.schema_only {
         selection.tables = input
             .tables
             .iter()
-            .filter(|t| chosen.as_ref().is_none_or(|c| c.contains(t.entry.as_str())))
+            .filter(|t| chosen.as_ref().is_none_or(|(c, _)| c.contains(t.entry.as_str())))
             .map(|t| t.entry.clone())
             .collect();
     }
@@ -53,24 +61,49 @@ fn in_phase(entry: &Entry, options: &RestoreOptions) -> bool {
     !options.schema_only || (entry.phase != Phase::Data && entry.kind != "materialized_view_data")
 }
 
+/// What was asked for with its pieces, and what comes along because it is needed.
+type Chosen<'a> = (HashSet<&'a str>, BTreeSet<&'a str>);
+
 fn chosen<'a>(
     input: &'a RestoreInput,
     options: &RestoreOptions,
     schemas_present: &BTreeSet<String>,
+    empty: bool,
     warnings: &mut Vec<String>,
-) -> Result<HashSet<&'a str>> {
+) -> Result<Chosen<'a>> {
     let by_id: HashMap<&str, &Entry> = input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
     let mut chosen = named(input, options)?;
     attach(input, &by_id, &mut chosen);
     leave_out_foreign_keys(&by_id, &mut chosen, warnings);
+    let brought = if empty && !options.data_only { bring(&by_id, &chosen, warnings) } else { BTreeSet::new() };
     for schema in input.entries.iter().filter(|e| e.kind == "schema") {
-        let used = chosen.iter().any(|id| by_id[id].schema.as_deref() == Some(schema.name.as_str()));
+        let used = chosen.iter().chain(&brought).any(|id| by_id[id].schema.as_deref() == Some(schema.name.as_str()));
         if used && !schemas_present.contains(&schema.name) {
             chosen.insert(&schema.id);
         }
     }
-    needs(&by_id, &chosen, warnings);
-    Ok(chosen)
+    if brought.is_empty() {
+        needs(&by_id, &chosen, warnings);
+    }
+    Ok((chosen, brought))
+}
+
+/// Everything that the chosen entries need, and what that needs.
+fn bring<'a>(by_id: &HashMap<&'a str, &'a Entry>, chosen: &HashSet<&'a str>, warnings: &mut Vec<String>) -> BTreeSet<&'a str> {
+    let mut brought = BTreeSet::new();
+    let mut pending: Vec<&str> = chosen.iter().copied().collect();
+    while let Some(entry) = pending.pop().and_then(|id| by_id.get(id)) {
+        for needed in entry.depends.iter().filter_map(|d| by_id.get(d.as_str())).filter(|n| n.scope == Scope::Object) {
+            if !chosen.contains(needed.id.as_str()) && brought.insert(needed.id.as_str()) {
+                pending.push(&needed.id);
+            }
+        }
+    }
+    let named: Vec<&str> = brought.iter().copied().filter(|id| by_id[id].kind != "schema").collect();
+    if !named.is_empty() {
+        warnings.push(format!("these come along without rows, because the selection needs them: {}", named.join(", ")));
+    }
+    brought
 }
 
 /// Entries that a pattern names; a pattern that names nothing is an error, or a typing mistake would restore nothing.
@@ -200,7 +233,7 @@ mod tests {
         ]);
         let options = RestoreOptions { tables: vec!["s.t".to_owned()], ..RestoreOptions::default() };
         let of = |present: &[&str]| {
-            let found = select(&input, &options, &present.iter().map(|s| (*s).to_owned()).collect()).expect("select");
+            let found = select(&input, &options, &present.iter().map(|s| (*s).to_owned()).collect(), false).expect("select");
             let ids: Vec<&str> = found.entries.iter().map(|i| input.entries[*i].id.as_str()).collect();
             (ids, found.warnings)
         };
@@ -209,6 +242,6 @@ mod tests {
         assert!(warnings[0].contains("foreign_key f") && warnings[1].contains("enum_type mood"), "{warnings:?}");
         assert_eq!(of(&[]).0[0], "schema s");
         let none = RestoreOptions { tables: vec!["s.nope".to_owned()], ..RestoreOptions::default() };
-        assert_eq!(select(&input, &none, &BTreeSet::new()).expect_err("none").kind(), crate::base::Kind::NotFound);
+        assert_eq!(select(&input, &none, &BTreeSet::new(), false).expect_err("none").kind(), crate::base::Kind::NotFound);
     }
 }

@@ -48,7 +48,8 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     );
     entry.drop = Some(
         format!(
-            "SELECT pg_catalog.lo_unlink(m.oid) FROM pg_catalog.pg_largeobject_metadata AS m WHERE m.oid = ANY ('{{{}}}'::pg_catalog.oid[])",
+            "SELECT pg_catalog.lo_unlink(oid) FROM pg_catalog.pg_largeobject_metadata \
+             WHERE oid OPERATOR(pg_catalog.=) ANY ('{{{}}}'::pg_catalog.oid[])",
             list.join(",")
         )
         .into(),
