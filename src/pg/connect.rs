@@ -137,6 +137,14 @@ impl Target {
         Err(last)
     }
 
+    /// Logs in to a database that every server has, for what concerns the server or cannot be done from within the target.
+    pub(crate) async fn connect_maintenance(&self) -> Result<Session> {
+        match self.with_database("postgres").connect().await {
+            Err(error) if error.kind() == crate::base::Kind::NotFound => self.with_database("template1").connect().await,
+            other => other,
+        }
+    }
+
     async fn connect_host(&self, host: &HostPort, tls: &MakeRustlsConnect) -> Result<Established> {
         let modes: &[SslMode] = match self.mode {
             _ if host.is_socket() => &[SslMode::Disable],

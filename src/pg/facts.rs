@@ -61,13 +61,13 @@ pub async fn databases(target: &Target) -> Result<Vec<String>> {
 
 /// Creates the empty database `name` on the server of `target`, from `template0`.
 pub async fn create_database(target: &Target, name: &str) -> Result<()> {
-    let session = target.connect().await?;
+    let session = target.connect_maintenance().await?;
     session.run(&format!("create database {name}"), &format!("CREATE DATABASE {} TEMPLATE template0", ident(name))).await
 }
 
 /// Drops database `name` on the server of `target` if it exists, ending its sessions.
 pub async fn drop_database(target: &Target, name: &str) -> Result<()> {
-    let session = target.connect().await?;
+    let session = target.connect_maintenance().await?;
     session.run(&format!("drop database {name}"), &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name))).await
 }
 

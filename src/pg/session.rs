@@ -175,10 +175,10 @@ impl Session {
             .await
     }
 
-    /// Limits how long a statement waits for a lock; zero waits for ever.
+    /// Limits how long a statement waits for a lock; zero waits for ever. SET, unlike SELECT, takes no snapshot: the locks of an export come
+    /// before its snapshot.
     pub(crate) async fn limit_lock_waits(&self, limit: Duration) -> Result<()> {
-        let text = format!("SELECT pg_catalog.set_config('lock_timeout', '{}', false)", limit.as_millis());
-        self.run("set lock_timeout", &text).await
+        self.run("set lock_timeout", &format!("SET lock_timeout = {}", limit.as_millis())).await
     }
 
     /// Runs statements that return nothing of interest, as one implicit transaction unless they say otherwise.

@@ -97,6 +97,7 @@ fn certificates(file: &Path, parameter: &str) -> Result<Vec<CertificateDer<'stat
 
 fn unreadable(file: &Path, parameter: &str, error: &rustls::pki_types::pem::Error) -> Error {
     Error::denied(format!("cannot read {parameter} from {}: {error}", file.display()))
+        .hint("the file must exist, be readable for us, and hold PEM text")
 }
 
 /// Accepts whoever answers. Signatures are not checked either: without a known key they prove nothing.

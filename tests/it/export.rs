@@ -1,4 +1,6 @@
 //! Exports against real servers: what is read, whatever happens at the same time, and what is said when it cannot be.
+#![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "statements of a test are built once")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,4 +14,5 @@ mod policies;
 mod restore;
 mod store;
 mod support;
+mod tls;
 mod vault;

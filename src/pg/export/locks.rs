@@ -2,8 +2,8 @@
 //!
 //! TRUNCATE and an ALTER TABLE that rewrites are not MVCC-safe: a table that one of them changes after our snapshot reads as empty. So the
 //! locks come first, in the transaction that takes the snapshot afterwards (LOCK TABLE takes none itself), and the snapshot is then checked
-//! against the locks that are really held. A table that appeared between the two is locked now, and accepted only if its file is still the
-//! one that the snapshot knows; otherwise everything starts again.
+//! against the locks that are really held. A table that appeared between the two is locked now. In the end the file of every table must be the
+//! one that the snapshot knows: whatever rewrites a table gives it another one. Otherwise everything starts again.
 //!
 //! Waiting for a lock makes others wait behind us, so each wait ends after a short time; what could not be locked is tried again later,
 //! in a savepoint of its own so that the other locks stay.
@@ -50,7 +50,7 @@ pub(super) struct Lockable {
 }
 
 impl Lockable {
-    fn sql(&self) -> String {
+    pub(super) fn sql(&self) -> String {
         qualified(&self.schema, &self.name)
     }
 }
@@ -194,16 +194,14 @@ impl Session {
         rows.iter().map(|r| Ok(Lockable { oid: column(r, 0)?, schema: column(r, 1)?, name: column(r, 2)? })).collect()
     }
 
-    /// Whether the files of `tables`, locked by now, are still those of the snapshot.
-    pub(super) async fn files_unchanged(&self, tables: &[Lockable]) -> Result<bool> {
-        let oids: Vec<String> = tables.iter().map(|t| t.oid.to_string()).collect();
+    /// The first table of the snapshot whose file is not the one that the snapshot knows. All are locked by now, so that none can change later.
+    pub(super) async fn rewritten(&self) -> Result<Option<String>> {
         let text = format!(
-            "SELECT count(*) FROM pg_class c WHERE c.oid IN ({}) \
-                AND coalesce(pg_relation_filenode(c.oid), 0) = CASE WHEN c.relkind = 'p' THEN 0 ELSE c.relfilenode END",
-            oids.join(", ")
+            "SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+              WHERE {LOCKABLE} AND c.relkind = 'r' AND c.relfilenode IS DISTINCT FROM pg_relation_filenode(c.oid) LIMIT 1"
         );
-        let row = self.row("compare files of tables", &text).await?;
-        Ok(usize::try_from(column::<i64>(&row, 0)?).unwrap_or(0) == tables.len())
+        let rows = self.rows("compare files of tables", &text).await?;
+        rows.first().map(|row| Ok(qualified(&column::<String>(row, 0)?, &column::<String>(row, 1)?))).transpose()
     }
 
     /// Tables that this role may not read, with the GRANT that would help, before any lock is asked for.
@@ -239,5 +237,59 @@ impl Session {
         }
         Err(Error::denied(format!("row security would hide rows of table {name}{more} from {role}"))
             .hint(format!("ALTER ROLE {role} BYPASSRLS, or back up as the owner of the tables or a superuser")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Kind;
+    use crate::base::clock::{Stopwatch, SystemClock};
+    use crate::base::ids::random_hex;
+    use crate::base::secret::Secret;
+    use crate::pg::connect::Target;
+
+    #[tokio::test]
+    async fn a_table_that_stays_locked_is_named_with_its_holder_and_nobody_waits_long_behind_us() {
+        let url = std::env::var("PGKEEP_TEST_PG17_URL").expect("PGKEEP_TEST_PG17_URL is not set: run scripts/services start");
+        let admin = Target::parse(&Secret::new(url)).expect("URL");
+        let name = format!("pgkeep_locks_{}", random_hex(4));
+        crate::pg::facts::create_database(&admin, &name).await.expect("create");
+        let target = admin.with_database(&name);
+        let (holder, session, other) = (
+            target.connect().await.expect("connect"),
+            target.connect().await.expect("connect"),
+            target.connect().await.expect("connect"),
+        );
+        holder
+            .run(
+                "set up",
+                "CREATE TABLE public.free (a int); CREATE TABLE public.taken (a int); SET application_name = 'migrate'",
+            )
+            .await
+            .expect("run");
+        holder.run("lock", "BEGIN; LOCK TABLE public.taken").await.expect("run");
+
+        let tables = session.lockable().await.expect("list");
+        session.begin_reading().await.expect("begin");
+        let patience = Patience { timeout: Duration::from_millis(200), tries: 3 };
+        let shutdown = Shutdown::new();
+        let waiting = lock_all(&session, tables, patience, &SystemClock, &shutdown);
+        let watch = async {
+            // A reader of the free table never waits, whatever we wait for.
+            let longest = Stopwatch::start();
+            other.run("read", "SELECT FROM public.free").await.expect("read");
+            longest.elapsed()
+        };
+        let (result, waited) = tokio::join!(waiting, watch);
+        assert!(waited < Duration::from_millis(150), "{waited:?}");
+        let error = result.expect_err("the table is locked");
+        let text = format!("{error:?}");
+        assert_eq!(error.kind(), Kind::Unavailable);
+        for part in ["\"public\".\"taken\"", "'migrate'", "process ", "pg_terminate_backend"] {
+            assert!(text.contains(part), "{text}");
+        }
+        drop((holder, session, other));
+        crate::pg::facts::drop_database(&admin, &name).await.expect("drop");
     }
 }

@@ -222,11 +222,15 @@ async fn read_once(
     let snapshot = holder.take_snapshot().await?;
     let late = holder.unlocked().await?;
     if !late.is_empty() {
-        lock_all(holder, late.clone(), Patience::DEFAULT, clock, shutdown).await?;
-        if !holder.unlocked().await?.is_empty() || !holder.files_unchanged(&late).await? {
-            return Err(Error::unavailable("tables were made or changed while the snapshot was taken")
-                .hint("schedule the backup outside of migrations"));
-        }
+        lock_all(holder, late, Patience::DEFAULT, clock, shutdown).await?;
+    }
+    let moved = match holder.unlocked().await?.first() {
+        Some(table) => Some(table.sql()),
+        None => holder.rewritten().await?,
+    };
+    if let Some(name) = moved {
+        return Err(Error::unavailable(format!("table {name} was made or changed while the snapshot was taken"))
+            .hint("schedule the backup outside of migrations"));
     }
     let before = holder.definitions_stamp().await?;
     let cx = context(holder, target).await?;

@@ -11,7 +11,7 @@ use super::statements::{Rights, open};
 use super::{RestoreInput, RestoreOptions};
 use crate::base::units::{format_bytes, format_count};
 use crate::base::{Error, Result};
-use crate::pg::catalog::entry::{Entry, Scope};
+use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::connect::Target;
 use crate::pg::copy::TableData;
 use crate::pg::session::Session;
@@ -342,7 +342,7 @@ async fn plan_roles(
 
 /// What `--clean` removes, dependents first.
 fn drops(options: &RestoreOptions, exists: bool, chosen: &[&Entry]) -> Vec<String> {
-    if !options.clean || !exists || options.data_only {
+    if !options.clean || !exists {
         return Vec::new();
     }
     let ids: BTreeSet<&str> = chosen.iter().map(|e| e.id.as_str()).collect();
@@ -354,6 +354,7 @@ fn drops(options: &RestoreOptions, exists: bool, chosen: &[&Entry]) -> Vec<Strin
         .iter()
         .rev()
         .filter(|e| e.scope == Scope::Object && e.drop.is_some() && !goes_with_table(e))
+        .filter(|e| !options.data_only || e.phase == Phase::Data)
         .map(|e| e.id.clone())
         .collect()
 }

@@ -13,7 +13,7 @@ use super::plan::target_facts;
 use super::post::{Task, run_all, tables_of};
 use super::render::Renderer;
 use super::script::{Failure, Step, run};
-use super::statements::{maintenance, open, writer};
+use super::statements::{ROLE_MAKER, open, writer};
 use super::{RestoreInput, RestoreOutcome, RestorePlan};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::progress::SharedProgress;
@@ -180,18 +180,25 @@ async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<(
     if plan.cluster.is_empty() {
         return Ok(());
     }
-    let session = work.session(maintenance(&work.target).await?);
+    let session = work.session(work.target.connect_maintenance().await?);
+    session.pin(ROLE_MAKER).await?;
     let wanted: HashSet<&str> = plan.cluster.iter().map(String::as_str).collect();
     let entries = work.input.cluster.iter().filter(|e| wanted.contains(e.id.as_str()));
     let mut all = steps(entries, renderer);
     for step in all.iter_mut().filter(|s| s.entry.kind != "role" || !plan.target.superuser) {
         step.failure = Failure::Warning;
     }
+    // From 16 on the server grants this by itself (see ROLE_MAKER).
+    if !plan.target.superuser && !plan.target.version.at_least(16) {
+        for step in all.iter_mut().filter(|s| s.entry.kind == "role") {
+            step.statements.push(format!("GRANT {} TO CURRENT_USER", ident(&step.entry.name)));
+        }
+    }
     run(&session, &work.ledger, all).await
 }
 
 async fn create_database(work: &Work, renderer: &Renderer) -> Result<()> {
-    let session = work.session(maintenance(&work.target).await?);
+    let session = work.session(work.target.connect_maintenance().await?);
     let entry = work.input.entries.iter().find(|e| e.kind == "database");
     let text = entry
         .and_then(|e| renderer.create_database(e))
@@ -209,13 +216,17 @@ async fn remove(work: &Work, session: &Session, plan: &RestorePlan, renderer: &R
     let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
     // A failed removal must not count as a missing object: the ledger of the removal is its own, its errors are kept.
     let ledger = Ledger::default();
+    let removed: HashSet<&str> = plan.drop.iter().map(String::as_str).collect();
     let steps = plan
         .drop
         .iter()
         .filter_map(|id| by_id.get(id.as_str()))
         .filter_map(|entry| {
             let statements = vec![renderer.remove(entry)?];
-            Some(Step { entry, statements, vital: 0, failure: Failure::Error })
+            // Pieces go with their whole at the latest; some, such as an index of a partition, cannot go before.
+            let whole = entry.parent.as_deref().is_some_and(|p| removed.contains(p));
+            let failure = if whole { Failure::Silent } else { Failure::Error };
+            Some(Step { entry, statements, vital: 0, failure })
         })
         .collect();
     run(session, &ledger, steps).await?;

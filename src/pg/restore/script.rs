@@ -32,6 +32,8 @@ pub(super) enum Failure {
     Error,
     /// As warnings: what is missing was there before, or somebody else's.
     Warning,
+    /// Not at all: whether it worked is seen elsewhere.
+    Silent,
 }
 
 /// Runs steps in order. Fails only when the connection is lost.
@@ -81,10 +83,10 @@ pub(super) async fn run_step(session: &Session, ledger: &Ledger, step: &Step<'_>
             return Err(lost(session));
         }
         failed = true;
-        if step.failure == Failure::Warning || tolerable(step, index, &failure) {
-            ledger.warn(format!("{}: {}", step.entry.id, error::sentence(&failure)));
-        } else {
-            ledger.fail(&step.entry.id, sql, &failure);
+        match step.failure {
+            Failure::Silent => {}
+            Failure::Error if !tolerable(step, index, &failure) => ledger.fail(&step.entry.id, sql, &failure),
+            _ => ledger.warn(format!("{}: {}", step.entry.id, error::sentence(&failure))),
         }
         if index < step.vital {
             ledger.lose(&step.entry.id);

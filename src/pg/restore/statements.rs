@@ -12,9 +12,11 @@ pub(super) const WRITER: &[(&str, &str)] = &[
     ("check_function_bodies", "off"),
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
-    ("createrole_self_grant", ""),
     ("synchronous_commit", "off"),
 ];
+
+/// Pinned where roles are made: who is no superuser must belong to the roles that it makes, or it could not hand objects over to them.
+pub(super) const ROLE_MAKER: &[(&str, &str)] = &[("createrole_self_grant", "set, inherit")];
 
 /// What a failed entry may leave behind in the session.
 pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET default_tablespace = ''";
@@ -46,16 +48,8 @@ pub(super) struct Rights {
 pub(super) async fn open(target: &Target) -> Result<(Session, bool)> {
     match target.connect().await {
         Ok(session) => Ok((session, true)),
-        Err(error) if error.kind() == Kind::NotFound => Ok((maintenance(target).await?, false)),
+        Err(error) if error.kind() == Kind::NotFound => Ok((target.connect_maintenance().await?, false)),
         Err(error) => Err(error),
-    }
-}
-
-/// A session in a database that every server has.
-pub(super) async fn maintenance(target: &Target) -> Result<Session> {
-    match target.with_database("postgres").connect().await {
-        Err(error) if error.kind() == Kind::NotFound => target.with_database("template1").connect().await,
-        other => other,
     }
 }
 
