@@ -102,8 +102,8 @@ start_compose() {
   local directory=$1 environment=$2 attempt
   acquire_engine
   mkdir -p "$directory"
-  : "${PGKEEP_TEST_POSTGRES_IMAGE:=$(with_lock images stand_in_image postgres)}"
-  : "${PGKEEP_TEST_AWS_IMAGE:=$(with_lock images stand_in_image aws)}"
+  PGKEEP_TEST_POSTGRES_IMAGE=${PGKEEP_TEST_POSTGRES_IMAGE:-$(with_lock images stand_in_image postgres)} || exit 1
+  PGKEEP_TEST_AWS_IMAGE=${PGKEEP_TEST_AWS_IMAGE:-$(with_lock images stand_in_image aws)} || exit 1
   PGKEEP_TEST_PG_PASSWORD=$(random_password)
   COMPOSE_PROJECT_NAME=pgkeep-test-$(random_password | cut -c1-8)
   export PGKEEP_TEST_POSTGRES_IMAGE PGKEEP_TEST_AWS_IMAGE PGKEEP_TEST_PG_PASSWORD COMPOSE_PROJECT_NAME

@@ -36,12 +36,19 @@ install_basics() {
   local missing=()
   has cc || missing+=(gcc libc6-dev)
   has git || missing+=(git)
-  has flock || missing+=(util-linux)
   # The wheels of PostgreSQL bring no time zones.
   [ -d /usr/share/zoneinfo/Europe ] || missing+=(tzdata)
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
   has cargo || die "cargo was not found: install the Rust toolchain with rustup, or put ~/.cargo/bin in PATH"
+}
+
+# What the suite calls besides servers: restore-by-hand needs jq and zstd.
+install_test_tools() {
+  local missing=()
+  has jq || missing+=(jq)
+  has zstd || missing+=(zstd)
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
 }
 
 # The virtual environment with moto; named after its requirements, so that a change makes a new one.
