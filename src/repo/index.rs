@@ -39,8 +39,13 @@ pub struct PartIndex(HashMap<PartId, Known>);
 impl PartIndex {
     /// Lists `parts/` once, and takes checksums from the contents of `newest`.
     pub async fn read(vault: &Vault, newest: Option<&Head>) -> Result<Self> {
-        let mut index =
-            Self(list_parts(vault).await?.into_iter().map(|(id, stored)| (id, Known { stored, recorded: None, found_damaged: false })).collect());
+        let mut index = Self(
+            list_parts(vault)
+                .await?
+                .into_iter()
+                .map(|(id, stored)| (id, Known { stored, recorded: None, found_damaged: false }))
+                .collect(),
+        );
         if let Some(head) = newest {
             match read_recorded_parts(vault, head).await {
                 Ok(parts) => parts.into_iter().for_each(|part| {

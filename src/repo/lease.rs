@@ -12,10 +12,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::document;
 use super::vault::Vault;
-use crate::base::process::is_dead;
 use crate::base::clock::{add, elapsed};
 use crate::base::ids::{BackupId, random_hex};
 use crate::base::limits::{GRACE, LEASE_RENEW, LEASE_TTL, SWEEP_MARGIN};
+use crate::base::process::is_dead;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result, ResultExt};
 use crate::store::{ETag, PutMode, StoreError};

@@ -27,7 +27,8 @@ async fn a_killed_run_leaves_nothing_listed_and_the_next_one_reuses_what_it_stor
     home.policy("finance", &source, "");
     let mut stored_by_killed = 0;
     for pause in [80, 250, 500, 800, 1200, 1700] {
-        let mut child = home.command(&["-q", "backup", "finance"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+        let mut child =
+            home.command(&["-q", "backup", "finance"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
         sleep(Duration::from_millis(pause));
         let finished = child.try_wait().expect("look").is_some();
         child.kill().expect("kill");
@@ -61,7 +62,8 @@ async fn two_runs_of_a_policy_never_write_at_the_same_time() {
     // The first run waits for a lock that the test holds, and so keeps the lease.
     let client = source.connect().await;
     client.batch_execute("BEGIN; LOCK TABLE finance.accounts IN ACCESS EXCLUSIVE MODE").await.expect("lock");
-    let mut first = home.command(&["-q", "backup", "finance"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+    let mut first =
+        home.command(&["-q", "backup", "finance"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
     sleep(Duration::from_secs(2));
     home.run(&["backup", "finance"]).exits(5).says(&["in use by", "backup"]);
     client.batch_execute("ROLLBACK").await.expect("release");
@@ -81,7 +83,8 @@ async fn retention_shows_asks_marks_and_gives_back() {
     home.run(&["pin", "finance", &made[0], "--reason", "before the migration"]).exits(0);
 
     let plan = home.json(&["prune", "finance", "--plan"]);
-    let marked: Vec<&str> = plan["plan"]["mark"].as_array().expect("mark").iter().map(|d| d["backup"].as_str().expect("id")).collect();
+    let marked: Vec<&str> =
+        plan["plan"]["mark"].as_array().expect("mark").iter().map(|d| d["backup"].as_str().expect("id")).collect();
     assert_eq!(marked, [&made[1], &made[2]], "{plan:#}");
     home.run(&["prune", "finance"]).exits(2).says(&["--yes"]);
     assert_eq!(ids(&home.json(&["list", "finance"])).len(), 5, "nothing is removed without a yes");
@@ -108,7 +111,12 @@ async fn a_shrunken_database_is_alarmed_and_blocks_pruning_until_somebody_says_t
     for _ in 0..3 {
         home.json(&["backup", "finance"]);
     }
-    source.connect().await.batch_execute("TRUNCATE finance.transactions CASCADE; TRUNCATE audit.changes").await.expect("truncate");
+    source
+        .connect()
+        .await
+        .batch_execute("TRUNCATE finance.transactions CASCADE; TRUNCATE audit.changes")
+        .await
+        .expect("truncate");
     let report = home.run(&["--json", "backup", "finance"]).exits(6).document();
     let suspicious = report["result"]["backup"].as_str().expect("it is kept").to_owned();
     home.run(&["prune", "finance", "--yes"]).exits(9);

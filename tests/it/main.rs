@@ -1,6 +1,12 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::format_push_string, clippy::format_collect, reason = "a test that cannot go on must fail")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "a test that cannot go on must fail"
+)]
 
 mod by_hand;
 mod catalog_cluster;
