@@ -31,8 +31,13 @@ use crate::policy::Environment;
 /// Variable that replaces `-v`: a filter as `tracing` reads it.
 const LOG_VARIABLE: &str = "PGKEEP_LOG";
 
-/// Prints what clap has to say: help and version to stdout with code 0, a mistake to stderr with the usage code.
+/// Prints what clap has to say: help and version to stdout with code 0, a mistake to stderr with the usage code, and as JSON where that was asked for.
 pub fn usage_error(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|a| a == "--json") {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ").trim().to_owned();
+        return ExitCode::from(finish("usage", true, Err(Error::usage(message).hint("`pgkeep --help` shows the commands"))));
+    }
     let _ = error.print();
     ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
 }

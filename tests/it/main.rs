@@ -1,12 +1,6 @@
 //! Integration tests, one module a subject; see `tests/it/support`.
 
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::format_push_string,
-    clippy::format_collect,
-    reason = "a test that cannot go on must fail"
-)]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod by_hand;
 mod catalog_cluster;
@@ -17,6 +11,7 @@ mod export;
 mod incidents;
 mod main_job;
 mod policies;
+mod readme;
 mod restore;
 mod store;
 mod support;

@@ -1,0 +1,43 @@
+//! Every command that the README shows is run as it stands; only the times of day are replaced by the present one.
+
+use std::path::Path;
+
+use crate::support::cli::{Home, StoreKind, drop_database, finish, new_name};
+use crate::support::server::Server;
+
+/// Lines of the README's `sh` blocks that call pgkeep, without comments.
+fn commands() -> Vec<String> {
+    let text = include_str!("../../README.md");
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let lines = blocks.flat_map(str::lines).map(|l| l.split(" # ").next().unwrap_or_default().trim().to_owned());
+    lines.filter(|l| l.starts_with("pgkeep ")).collect()
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_works() {
+    let server = Server::of(17);
+    let source = server.database("readme").await;
+    let client = source.connect().await;
+    client
+        .batch_execute("CREATE TABLE public.orders (id int PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 9)")
+        .await
+        .expect("load");
+    let home = Home::new(StoreKind::File);
+    home.policy("harena-db", &source, "[retention]\nkeep_last = 1\n\n[verify]\nlevel = \"restore\"\nscratch = \"local\"\n");
+    let commands = commands();
+    assert!(commands.len() >= 8, "the README shows the three moments: {commands:?}");
+    let binary = Path::new(env!("CARGO_BIN_EXE_pgkeep")).parent().expect("folder").to_owned();
+    let path = std::env::join_paths([binary].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").expect("PATH"))))
+        .expect("PATH");
+    for line in commands {
+        let target = new_name("readme_copy");
+        let typed = line.replace("\"14:05\"", "now").replace("\"2h ago\"", "now");
+        let prepared = home.command(&[]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &typed]).envs(prepared.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(home.path());
+        command.env("PATH", &path).env("GIT_SHA", "0123abc").env("RESTORE_URL", server.url(&target));
+        finish(command, &[&line]).exits(0);
+        drop_database(&server, &target).await;
+    }
+    source.remove().await;
+}
