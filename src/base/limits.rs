@@ -8,11 +8,11 @@ pub const PART_TARGET_BYTES: usize = 8 << 20;
 /// No cut before this much plaintext: avoids a tail of tiny objects.
 pub const PART_MIN_BYTES: usize = 1 << 20;
 /// A part ends before it would exceed this; one row larger than it is a part of its own.
-pub const PART_MAX_BYTES: usize = 32 << 20;
+pub const PART_MAX_BYTES: usize = 16 << 20;
 /// zstd level of parts and contents: on COPY text level 3 is slower and no smaller.
 pub const ZSTD_LEVEL: i32 = 1;
 /// Plaintext bytes of parts between "cut" and "stored" over all workers: bounds memory whatever the store's speed.
-pub const IN_FLIGHT_BYTES: usize = 48 << 20;
+pub const IN_FLIGHT_BYTES: usize = 24 << 20;
 /// Requests in flight to one store.
 pub const STORE_CONCURRENCY: usize = 16;
 /// How long a lease is valid without renewal: a dead holder is replaced within a minute or two.
@@ -39,9 +39,9 @@ pub const DEFAULT_JOBS_MAX: usize = 4;
 /// Most plaintext that a part may claim: PostgreSQL sends no row of 1 GiB or more, and a part larger than `PART_MAX_BYTES` is one row.
 pub const PLAIN_MAX_BYTES: u64 = 1 << 30;
 /// Decoded parts that are read ahead over all streams of a restore.
-pub const READ_AHEAD_BYTES: usize = 32 << 20;
+pub const READ_AHEAD_BYTES: usize = 16 << 20;
 /// Decoded parts that are kept because several streams share them.
-pub const READ_CACHE_BYTES: usize = 32 << 20;
+pub const READ_CACHE_BYTES: usize = 16 << 20;
 /// How long after its expiry the lease of a prune is left alone: longer than a delete request can be on its way.
 pub const SWEEP_MARGIN: Duration = Duration::from_secs(5 * 60);
 /// Contents read at once by a prune or verification: each may be some 16 MiB.

@@ -23,7 +23,10 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
     }
     let (mut documents, mut texts, mut failure) = (Vec::new(), String::new(), None::<Error>);
     for name in &args.policies {
-        cx.shutdown.check()?;
+        if cx.shutdown.is_cancelled() {
+            failure = failure.or_else(|| cx.shutdown.check().err());
+            break;
+        }
         match backup(cx, name, &options).await {
             Ok(report) => {
                 texts.push_str(&text(&report));

@@ -12,7 +12,7 @@ use crate::repo::sweep::Pruned;
 
 /// Shows the plan; applies it after a yes.
 pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Report> {
-    let planned = plan(cx, &args.policy).await?;
+    let planned = cx.shutdown.guard(plan(cx, &args.policy)).await?;
     if args.plan {
         return Report::new(&planned, text(&planned));
     }

@@ -47,6 +47,9 @@ fn text(report: &VerifyReport) -> String {
             let _ = writeln!(out, "  … and {} more (--json shows all)", proof.findings.len() - FINDINGS_SHOWN);
         }
     }
+    for one in &report.unverified {
+        let _ = writeln!(out, "not verified: {}: {}", one.backup, one.error);
+    }
     for damaged in &report.damaged_heads {
         let _ = writeln!(out, "FAILED  {damaged}");
     }

@@ -1,5 +1,6 @@
 //! Backs a policy's databases up.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use super::toc::{DatabaseSummary, SourceSummary, Toc};
 use crate::base::clock::{self, Stopwatch};
 use crate::base::ids::{BackupId, RunId};
 use crate::base::shutdown::Shutdown;
+use crate::base::sql::Sql;
 use crate::base::{Error, Result, ResultExt};
+use crate::pg::catalog::entry::Entry;
 use crate::pg::connect::Target;
 use crate::pg::export::{ClusterExport, Export, ExportOptions, export, export_cluster};
 use crate::pg::facts;
@@ -92,15 +95,20 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     let policy = place.policy()?;
     let source = policy.postgres()?;
     let target = Target::parse(&source.url(&cx.env)?)?;
-    // The server before the lease: a wrong password must not keep others out, nor leave an empty vault behind.
-    let databases = databases(source, &target).await?;
-    let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
     let id = BackupId::generate(cx.clock.now());
+    // The server before the lease: a wrong password must not keep others out, nor leave an empty vault behind.
+    let databases = match cx.shutdown.guard(databases(source, &target)).await {
+        Ok(databases) => databases,
+        Err(error) => return Err(record_failure(cx, &place, &id, options, error).await),
+    };
+    let known = cx.find_vault(name).await?.1.is_some();
+    let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
     let head = under_lease(cx, &vault, "backup", Purpose::Write, async |lease, shutdown| {
         let mut recorder = Recorder::start(&vault, RunId::from(&id), RunKind::Backup, options.label.as_deref()).await?;
         recorder.about(&id);
         let work = Work {
             cx,
+            new_vault: !known,
             vault: &vault,
             policy,
             source,
@@ -110,11 +118,30 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
             shutdown: &shutdown,
         };
         let outcome = work.run(&id, options, &mut recorder).await;
-        recorder.end(outcome).await
+        let suspicious = |head: &Head| {
+            (!head.anomalies.is_empty()).then(|| Error::integrity(format!("suspicious: {}", head.anomalies.join("; "))))
+        };
+        recorder.end(outcome, suspicious).await
     })
     .await?;
     cx.progress.finish();
     report(&place, &vault, head, options.pin, watch.elapsed())
+}
+
+/// A run that fails before it has the lease is a failed run all the same, where there is a vault to say so in.
+async fn record_failure(cx: &Context, place: &Place, id: &BackupId, options: &BackupOptions, error: Error) -> Error {
+    let Ok(vault) = Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await else {
+        return error;
+    };
+    match Recorder::start(&vault, RunId::from(id), RunKind::Backup, options.label.as_deref()).await {
+        Ok(recorder) => {
+            recorder.end::<()>(Err(error), |()| None).await.err().unwrap_or_else(|| Error::internal("the failure was lost"))
+        }
+        Err(unsaved) => {
+            tracing::warn!(error = %unsaved, "the run record could not be written");
+            error
+        }
+    }
 }
 
 fn report(place: &Place, vault: &Vault, head: Head, pinned: bool, took: Duration) -> Result<BackupReport> {
@@ -158,8 +185,20 @@ async fn databases(source: &PostgresSource, target: &Target) -> Result<Vec<Strin
     }
 }
 
+/// Roles that entries name and that the cluster's entries do not make.
+fn missing_roles(cluster: &ClusterExport, exports: &[Export]) -> Vec<String> {
+    let made: HashSet<&str> = cluster.entries.iter().filter(|e| e.kind == "role").map(|e| e.name.as_str()).collect();
+    let lists = |e: &Entry| {
+        [&e.create, &e.ownership, &e.privileges].into_iter().flatten().flat_map(Sql::roles).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let named: BTreeSet<String> = exports.iter().flat_map(|e| &e.entries).flat_map(lists).collect();
+    // Roles of the server itself come with every server.
+    named.into_iter().filter(|name| !name.starts_with("pg_") && !made.contains(name.as_str())).collect()
+}
+
 struct Work<'a> {
     cx: &'a Context,
+    new_vault: bool,
     vault: &'a Vault,
     policy: &'a Policy,
     source: &'a PostgresSource,
@@ -188,9 +227,14 @@ impl Work<'_> {
         let head = writer.commit(commit).await?;
         recorder.stats(serde_json::to_value(head.counts).unwrap_or_default());
         recorder.stage("proof");
-        self.prove(&head).await?;
-        if options.pin {
-            pins::pin(self.vault, id, options.label.as_deref(), &self.cx.owner("backup").to_string()).await?;
+        // The backup exists: what is said about it beyond that must not make the run look failed.
+        if let Err(error) = self.prove(&head).await {
+            tracing::warn!(%error, "the proof of presence could not be written; verify the backup");
+        }
+        if options.pin
+            && let Err(error) = pins::pin(self.vault, id, options.label.as_deref(), &self.cx.owner("backup").to_string()).await
+        {
+            return Err(error.context(format!("backup {id} is complete, but could not be pinned")));
         }
         Ok(head)
     }
@@ -212,7 +256,21 @@ impl Work<'_> {
                 .context(|| format!("back up database {name}"))?;
             exports.push(one);
         }
-        Ok((cluster, exports))
+        // A role that was made meanwhile may own an object of a later snapshot; a restore could not make it.
+        let missing = missing_roles(&cluster, &exports);
+        if missing.is_empty() {
+            return Ok((cluster, exports));
+        }
+        let cluster = self.shutdown.guard(export_cluster(&self.target.with_database(first))).await?;
+        let missing = missing_roles(&cluster, &exports);
+        if missing.is_empty() {
+            return Ok((cluster, exports));
+        }
+        Err(Error::unavailable(format!(
+            "roles changed while they were read: {} own objects and exist no more",
+            missing.join(", ")
+        ))
+        .hint("run the backup again"))
     }
 
     async fn commit(
@@ -238,6 +296,12 @@ impl Work<'_> {
             warnings.extend(export.warnings.iter().cloned());
             warnings.extend(export.unmodeled.iter().map(|what| format!("not in the backup: {what}")));
         }
+        if self.new_vault {
+            warnings.push(format!("this is the first backup in a new vault at {}", self.vault.describe()));
+        }
+        for export in exports.iter().filter(|e| e.tables.is_empty()) {
+            warnings.push(format!("database {} holds no table; check that the policy names the right one", export.database));
+        }
         warnings.dedup();
         // Several databases are several snapshots; the backup as a whole shows no instant before the last of them.
         let consistent_at =
@@ -261,13 +325,16 @@ impl Work<'_> {
         self.source.exclude_table_data.iter().map(ToString::to_string).collect()
     }
 
-    /// Counts of the last proven backup, else of the newest that is not suspicious.
+    /// What the database was last known to be: the newest backup that was drilled, or that was suspicious and somebody said that it is right; else the
+    /// newest that is not suspicious.
     async fn last_good(&self) -> Result<Option<Counts>> {
-        let listing = Listing::read(self.vault).await?;
-        let proofs = Proofs::read(self.vault).await?;
-        let good = |h: &&Head| h.anomalies.is_empty();
-        let proven = listing.backups.iter().rev().filter(good).find(|h| proofs.level(&h.backup) >= Some(Level::Restore));
-        Ok(proven.or_else(|| listing.backups.iter().rev().find(good)).map(|h| h.counts))
+        let (listing, proofs, pins) =
+            (Listing::read(self.vault).await?, Proofs::read(self.vault).await?, pins::all(self.vault).await?);
+        let suspicious = |h: &Head| !h.anomalies.is_empty();
+        let acknowledged = |h: &Head| suspicious(h) && pins.iter().any(|p| p.backup == h.backup);
+        let drilled = |h: &Head| !suspicious(h) && proofs.level(&h.backup) >= Some(Level::Restore);
+        let newest = |wanted: &dyn Fn(&Head) -> bool| listing.backups.iter().rev().find(|h| wanted(h)).map(|h| h.counts);
+        Ok(newest(&|h| drilled(h) || acknowledged(h)).or_else(|| newest(&|h| !suspicious(h))))
     }
 
     fn summary(&self, exports: &[Export]) -> SourceSummary {

@@ -8,14 +8,14 @@ use serde::Serialize;
 use super::context::Context;
 use super::list::Proofs;
 use crate::base::clock::elapsed;
-use crate::base::ids::BackupId;
+use crate::base::ids::{BackupId, RunId};
 use crate::base::units::format_duration;
 use crate::base::{Error, Result};
 use crate::repo::head::Head;
 use crate::repo::listing::Listing;
 use crate::repo::proofs::Level;
 use crate::repo::runs::{self, Run, RunKind, RunState};
-use crate::repo::{Vault, pins};
+use crate::repo::{Vault, lease, pins};
 
 /// One policy.
 #[derive(Debug, Clone, Serialize)]
@@ -97,7 +97,7 @@ async fn status_of(cx: &Context, name: &str) -> Result<PolicyStatus> {
 
 async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: &mut PolicyStatus) -> Result<()> {
     let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
-    let last_run = runs::newest(vault, 50).await?.into_iter().find(|r: &Run| r.kind == RunKind::Backup);
+    let last_run = runs::newest_where(vault, |r: &Run| r.kind == RunKind::Backup).await?;
     status.backups = listing.backups.len();
     status.problems.extend(listing.damaged.iter().map(|d| format!("backup {}: {}", d.backup, d.error)));
     let acknowledged = |h: &Head| h.anomalies.is_empty() || pins.iter().any(|p| p.backup == h.backup);
@@ -131,7 +131,14 @@ async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: 
     }
     if let Some(run) = last_run {
         status.last_run = Some(run.state);
-        if run.state == RunState::Failed {
+        if run.state == RunState::Running && !lease::is_held(vault).await? {
+            status
+                .problems
+                .push(format!("the last run ({}) was killed: it says that it runs, and nobody holds the lease", run.run));
+        }
+        // A run whose backup is there failed only in that it is suspicious, which is judged above.
+        let made_one = listing.backups.iter().any(|h| RunId::from(&h.backup) == run.run);
+        if run.state == RunState::Failed && !made_one {
             let why = run.error.map(|e| e.message).unwrap_or_default();
             status.problems.push(format!("the last run ({}) failed: {why}", run.run));
         }

@@ -112,7 +112,11 @@ pub async fn list(cx: &Context, policy: Option<&str>, at: Option<&str>) -> Resul
     let mut report = ListReport::default();
     if let Some(name) = policy {
         list_one(cx, name, at, &mut report).await?;
-        return Ok((report, None));
+        let failure = report
+            .problems
+            .first()
+            .map(|first| Error::integrity(format!("{} backups cannot be read; the first: {first}", report.problems.len())));
+        return Ok((report, failure));
     }
     // One policy's trouble must not hide the backups of the others.
     let mut failure = None;

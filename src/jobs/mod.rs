@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod drill;
 pub mod health;
 pub mod list;
+pub mod mark;
 pub mod pins;
 pub mod prune;
 pub mod restore;

@@ -12,7 +12,7 @@ use crate::repo::gc::{self, Drop, PrunePlan};
 use crate::repo::lease::Purpose;
 use crate::repo::listing::Listing;
 use crate::repo::proofs::Level;
-use crate::repo::runs::{self, RunKind, RunState};
+use crate::repo::runs::{self, Run, RunKind, RunState};
 use crate::repo::sweep::{self, Pruned};
 use crate::repo::{Vault, pins};
 
@@ -82,7 +82,7 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
             sweep::apply(&planned.vault, &lease, &planned.plan, &shutdown).await
         };
         let outcome = work.await;
-        recorder.end(outcome).await
+        recorder.end(outcome, |_| None).await
     })
     .await
 }
@@ -97,11 +97,12 @@ async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision,
     let policy = place.policy()?;
     let facts = facts_of(vault).await?;
     let now = cx.clock.now();
-    let last = runs::newest(vault, 50)
-        .await?
-        .into_iter()
-        .find(|r| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed))
-        .map(|r| LastRun { id: r.run, succeeded: r.state == RunState::Succeeded });
+    let ended = |r: &Run| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed);
+    let last = runs::newest_where(vault, ended).await?.map(|r| {
+        // A run whose backup is there failed only in that it is suspicious, which `may_prune` judges by the backup.
+        let made_one = facts.iter().any(|b| RunId::from(&b.id) == r.run);
+        LastRun { succeeded: r.state == RunState::Succeeded || made_one, id: r.run }
+    });
     let refused = if facts.is_empty() { None } else { retention::may_prune(&facts, last.as_ref(), policy.max_age, now).err() };
     Ok((retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now), refused))
 }

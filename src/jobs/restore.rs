@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::{Context, Place};
+use super::list::Proofs;
+use super::mark::Mark;
 use super::run::Recorder;
 use super::select::Choice;
 use super::sink::VaultSource;
 use super::toc::Toc;
 use crate::base::ids::{BackupId, RunId};
-use crate::base::secret::Secret;
 use crate::base::{Error, Result, limits};
 use crate::pg::connect::Target;
 use crate::pg::restore::{self, RestoreInput, RestoreOptions, RestoreOutcome, RestorePlan};
@@ -20,8 +21,8 @@ use crate::policy::secrets::resolve_reference;
 use crate::repo::Vault;
 use crate::repo::head::Head;
 use crate::repo::listing::Listing;
+use crate::repo::proofs::Level;
 use crate::repo::reader::BackupReader;
-use crate::repo::readers::Reading;
 use crate::repo::runs::RunKind;
 
 /// What the user asks.
@@ -75,7 +76,14 @@ pub struct PlannedRestore {
     #[serde(skip)]
     run: RunId,
     #[serde(skip)]
-    reading: Option<Reading>,
+    mark: Mark,
+}
+
+impl PlannedRestore {
+    /// Gives up without restoring.
+    pub async fn abandon(self) {
+        self.mark.end().await;
+    }
 }
 
 /// One database's outcome.
@@ -136,29 +144,57 @@ pub async fn plan(cx: &Context, policy: &str, request: &RestoreRequest) -> Resul
     let listing = Listing::read(&vault).await?;
     let head = listing.find(&request.choice.selector(&place.zone(), now)?)?.clone();
     let run = RunId::generate(now);
-    let reading = Reading::begin(&vault, &run, &head.backup, "restore", cx.owner("restore")).await?.keep();
-    let reader = BackupReader::open(&vault, &head).await?;
+    let mark = Mark::begin(&vault, &run, &head.backup, "restore", cx.owner("restore")).await?;
+    match look(cx, &place, &vault, &head, &listing, request).await {
+        Ok((reader, databases, backup_warnings)) => Ok(PlannedRestore {
+            policy: place.name,
+            loss_seconds: crate::base::clock::elapsed(head.consistent_at, now).as_secs(),
+            consistent_at: head.consistent_at,
+            backup_warnings,
+            backup: head.backup,
+            databases,
+            vault,
+            reader,
+            run,
+            mark,
+        }),
+        Err(error) => {
+            mark.end().await;
+            Err(error)
+        }
+    }
+}
+
+async fn look(
+    cx: &Context,
+    place: &Place,
+    vault: &Vault,
+    head: &Head,
+    listing: &Listing,
+    request: &RestoreRequest,
+) -> Result<(BackupReader, Vec<DatabasePlan>, Vec<String>)> {
+    let reader = BackupReader::open(vault, head).await?;
     let toc = Toc::parse(reader.contents())?;
     let target = Target::parse(&resolve_reference(&request.to, &cx.env)?)?;
-    let options = options(&place, request)?;
+    let options = options(place, request)?;
     let mut databases = Vec::new();
     for (name, target) in targets(&toc, &target, request)? {
         let input = toc.input(&name)?;
         let plan = restore::plan(&target, &input, &options).await?;
         databases.push(DatabasePlan { plan, target, input });
     }
-    Ok(PlannedRestore {
-        policy: place.name,
-        loss_seconds: crate::base::clock::elapsed(head.consistent_at, now).as_secs(),
-        consistent_at: head.consistent_at,
-        backup_warnings: warnings(&head),
-        backup: head.backup,
-        databases,
-        vault,
-        reader,
-        run,
-        reading: Some(reading),
-    })
+    let mut warnings = warnings(head);
+    // What is known of damage helps to choose another backup; that it cannot be read must not stop anybody.
+    match Proofs::read(vault).await {
+        Ok(proofs) if proofs.failed(&head.backup) => {
+            let proven = listing.backups.iter().rev().find(|h| proofs.level(&h.backup) == Some(Level::Restore));
+            let instead = proven.map(|h| format!("; the newest proven one is {}", h.backup)).unwrap_or_default();
+            warnings.push(format!("the last verification of this backup failed{instead}"));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the proofs cannot be read"),
+    }
+    Ok((reader, databases, warnings))
 }
 
 fn warnings(head: &Head) -> Vec<String> {
@@ -197,40 +233,18 @@ fn targets(toc: &Toc, target: &Target, request: &RestoreRequest) -> Result<Vec<(
 }
 
 /// Does what was planned.
-pub async fn execute(cx: &Context, mut planned: PlannedRestore) -> Result<RestoreReport> {
+pub async fn execute(cx: &Context, planned: PlannedRestore) -> Result<RestoreReport> {
     let mut recorder = Recorder::start(&planned.vault, planned.run.clone(), RunKind::Restore, None).await?;
     recorder.about(&planned.backup);
     recorder.stage("restore");
-    let reading = planned.reading.take();
     let outcome = restore_all(cx, &planned).await;
     cx.progress.finish();
     if let Ok(report) = &outcome {
         recorder.end_stage(report.databases.iter().map(|d| d.outcome.bytes).sum());
     }
-    let failure = outcome.as_ref().ok().and_then(RestoreReport::failure);
-    let ended = match failure {
-        Some(failure) => recorder.end::<()>(Err(failure)).await.err(),
-        None => recorder.end(outcome.as_ref().map(drop).map_err(clone_error)).await.err(),
-    };
-    if let Some(reading) = reading {
-        reading.finish().await?;
-    }
-    match (outcome, ended) {
-        // The record could not be written, but the restore itself is fine: that is worth a warning, not a failure in an incident.
-        (Ok(report), Some(unsaved)) if report.complete => {
-            tracing::warn!(error = %unsaved, "the run record could not be written");
-            Ok(report)
-        }
-        (outcome, _) => outcome,
-    }
-}
-
-fn clone_error(error: &Error) -> Error {
-    let copy = Error::new(error.kind(), error.full_message());
-    match error.hint_text() {
-        Some(hint) => copy.hint(hint),
-        None => copy,
-    }
+    let outcome = recorder.end(outcome, RestoreReport::failure).await;
+    planned.mark.end().await;
+    outcome
 }
 
 async fn restore_all(cx: &Context, planned: &PlannedRestore) -> Result<RestoreReport> {
@@ -248,9 +262,4 @@ async fn restore_all(cx: &Context, planned: &PlannedRestore) -> Result<RestoreRe
         complete: databases.iter().all(|d| d.outcome.is_complete()),
         databases,
     })
-}
-
-/// A secret that a command line names directly or by reference.
-pub fn secret(text: &str, cx: &Context) -> Result<Secret<String>> {
-    resolve_reference(text, &cx.env)
 }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::context::{Context, host_name};
-use crate::base::clock::{Stopwatch, elapsed};
+use crate::base::clock::Stopwatch;
 use crate::base::ids::{BackupId, RunId};
 use crate::base::shutdown::Shutdown;
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::repo::Vault;
 use crate::repo::lease::{Lease, LeaseRequest, Purpose};
 use crate::repo::runs::{self, Run, RunKind, RunStage};
@@ -19,14 +17,24 @@ pub struct Recorder {
     vault: Vault,
     record: Run,
     stage: Option<(String, Stopwatch)>,
+    saves: bool,
 }
 
 impl Recorder {
     /// Writes the record as `running`.
     pub async fn start(vault: &Vault, id: RunId, kind: RunKind, label: Option<&str>) -> Result<Self> {
         let record = Run::start(id, kind, vault.clock().now(), &host_name(), label);
-        record.save(vault).await?;
-        Ok(Self { vault: vault.clone(), record, stage: None })
+        let mut saves = true;
+        match record.save(vault).await {
+            Ok(()) => {}
+            // A run that only reads must work on a store that cannot be written.
+            Err(error) if error.kind() == Kind::Denied && matches!(kind, RunKind::Restore | RunKind::Verify) => {
+                tracing::warn!(%error, "this run leaves no record in the vault");
+                saves = false;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Self { vault: vault.clone(), record, stage: None, saves })
     }
 
     /// Names the backup that the run is about.
@@ -52,20 +60,25 @@ impl Recorder {
         self.record.stats = stats;
     }
 
-    /// Writes how it ended. A record that cannot be written must not hide the run's own error, so it is only logged then.
-    pub async fn end<T>(mut self, outcome: Result<T>) -> Result<T> {
+    /// Writes how it ended: as `outcome` says, or failed where what was done has to be called a failure (findings, lost objects, a suspicious
+    /// backup). The outcome itself stands whether or not the record can be written: what is committed or restored is so.
+    pub async fn end<T>(mut self, outcome: Result<T>, failure: impl FnOnce(&T) -> Option<Error>) -> Result<T> {
         self.end_stage(0);
-        let now: Timestamp = self.vault.clock().now();
-        self.record.end(now, outcome.as_ref().map(|_| ()));
-        let seconds = elapsed(self.record.started_at, now).as_secs();
-        match (self.record.save(&self.vault).await, outcome) {
-            (Ok(()), outcome) => outcome,
-            (Err(unsaved), Err(error)) => {
-                tracing::warn!(run = %self.record.run, seconds, error = %unsaved, "the run record could not be written");
-                Err(error)
-            }
-            (Err(unsaved), Ok(_)) => Err(Error::context(unsaved, format!("write the record of run {}", self.record.run))),
+        let now = self.vault.clock().now();
+        let failed = outcome.as_ref().map_or(None, failure);
+        self.record.end(
+            now,
+            match (&outcome, &failed) {
+                (Err(error), _) | (Ok(_), Some(error)) => Err(error),
+                (Ok(_), None) => Ok(()),
+            },
+        );
+        if self.saves
+            && let Err(error) = self.record.save(&self.vault).await
+        {
+            tracing::warn!(run = %self.record.run, %error, "the run record could not be written");
         }
+        outcome
     }
 }
 

@@ -4,18 +4,18 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::drill;
+use super::mark::Mark;
 use super::run::Recorder;
 use super::select::Choice;
 use crate::base::clock::Stopwatch;
-use crate::base::ids::RunId;
-use crate::base::{Error, Result};
+use crate::base::ids::{BackupId, RunId};
+use crate::base::{Error, Kind, Result};
 use crate::pg::scratch;
 use crate::policy::secrets::resolve_reference;
 use crate::policy::{Scratch, VerifyLevel};
 use crate::repo::head::Head;
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::proofs::{self, Level, Proof};
-use crate::repo::readers::Reading;
 use crate::repo::runs::RunKind;
 use crate::repo::{Vault, verify};
 
@@ -41,6 +41,22 @@ pub struct VerifyReport {
     pub proofs: Vec<Proof>,
     /// Heads that cannot be read: sentences.
     pub damaged_heads: Vec<String>,
+    /// Backups that could not be verified, with `--all`.
+    pub unverified: Vec<Unverified>,
+}
+
+/// A backup of which nothing was found out.
+#[derive(Debug, Serialize)]
+pub struct Unverified {
+    /// The backup.
+    pub backup: BackupId,
+    /// Why.
+    #[serde(serialize_with = "message")]
+    pub error: Error,
+}
+
+fn message<S: serde::Serializer>(error: &Error, s: S) -> std::result::Result<S::Ok, S::Error> {
+    s.serialize_str(&error.full_message())
 }
 
 impl VerifyReport {
@@ -51,6 +67,17 @@ impl VerifyReport {
             failed.iter().map(|p| p.backup.to_string()).chain(self.damaged_heads.iter().cloned()).collect();
         let first =
             failed.iter().flat_map(|p| &p.findings).next().map(|f| format!("; the first: {}", f.message)).unwrap_or_default();
+        if let (true, Some(first)) = (backups.is_empty(), self.unverified.first()) {
+            return Some(Error::new(
+                first.error.kind(),
+                format!(
+                    "{} backups could not be verified; the first: {}: {}",
+                    self.unverified.len(),
+                    first.backup,
+                    first.error.full_message()
+                ),
+            ));
+        }
         (!backups.is_empty()).then(|| {
             Error::integrity(format!("verification failed: {}{first}", backups.join(", "))).hint(format!(
                 "`pgkeep list {}` shows which backups are still proven; `pgkeep backup {}` makes a new one and puts back the parts that it can",
@@ -66,7 +93,8 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
     let level = request.level.unwrap_or_else(|| place.policy.as_ref().map_or(Level::Presence, |p| level_of(p.verify.level)));
     let scratch = scratch_place(cx, &place, request.scratch.as_deref())?;
     let listing = Listing::read(&vault).await?;
-    let mut report = VerifyReport { policy: place.name.clone(), proofs: Vec::new(), damaged_heads: Vec::new() };
+    let mut report =
+        VerifyReport { policy: place.name.clone(), proofs: Vec::new(), damaged_heads: Vec::new(), unverified: Vec::new() };
     if request.all {
         report.damaged_heads.extend(listing.damaged.iter().map(|d| format!("{}: {}", d.backup, d.error)));
     }
@@ -79,8 +107,14 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
         vec![listing.find(&request.choice.selector(&place.zone(), cx.clock.now())?)?.clone()]
     };
     for head in &chosen {
-        let proof = verify_one(cx, &vault, head, level, &scratch).await?;
-        report.proofs.push(proof);
+        match verify_one(cx, &vault, head, level, &scratch).await {
+            Ok(proof) => report.proofs.push(proof),
+            // One that cannot be verified now must not discard what is known of the others.
+            Err(error) if request.all && error.kind() != Kind::Cancelled => {
+                report.unverified.push(Unverified { backup: head.backup.clone(), error });
+            }
+            Err(error) => return Err(error),
+        }
     }
     cx.progress.finish();
     Ok(report)
@@ -111,17 +145,22 @@ pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) ->
 
 async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
     let run = RunId::generate(cx.clock.now());
-    let reading = Reading::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?.keep();
+    let mark = Mark::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?;
     let mut recorder = Recorder::start(vault, run, RunKind::Verify, None).await?;
     recorder.about(&head.backup);
     recorder.stage(level.name());
     let outcome = prove(cx, vault, head, level, scratch).await;
-    let outcome = match outcome {
-        Ok(proof) => proofs::record(vault, &proof).await.map(|()| proof),
-        Err(error) => Err(error),
+    if let Ok(proof) = &outcome
+        && let Err(error) = proofs::record(vault, proof).await
+    {
+        tracing::warn!(%error, backup = %head.backup, "the proof could not be written into the vault");
+    }
+    let failure = |proof: &Proof| {
+        let first = proof.findings.first().map(|f| f.message.clone()).unwrap_or_default();
+        (!proof.passed).then(|| Error::integrity(format!("verification failed: {first}")))
     };
-    let outcome = recorder.end(outcome).await;
-    reading.finish().await?;
+    let outcome = recorder.end(outcome, failure).await;
+    mark.end().await;
     outcome
 }
 

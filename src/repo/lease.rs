@@ -335,6 +335,14 @@ pub async fn pending(vault: &Vault) -> Result<Vec<BackupId>> {
     Ok(recent.chain(document.committing).collect())
 }
 
+/// Whether somebody who may still live holds the lease.
+pub async fn is_held(vault: &Vault) -> Result<bool> {
+    let now = vault.clock.now();
+    Ok(read(vault).await?.is_some_and(|(held, _)| {
+        held.state == State::Held && held.expires_at > now && !held.owner.process.as_deref().is_some_and(is_dead)
+    }))
+}
+
 async fn read(vault: &Vault) -> Result<Option<(LeaseDocument, ETag)>> {
     document::find_versioned(vault.store.as_ref(), &vault.layout.lease()).await
 }

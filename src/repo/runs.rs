@@ -12,6 +12,7 @@ use crate::base::clock::elapsed;
 use crate::base::ids::{BackupId, RunId};
 use crate::base::limits::{READER_TTL, STORE_CONCURRENCY};
 use crate::base::{Error, Kind, Result};
+use crate::store::Key;
 
 /// How far back a starting run looks for stale ones.
 const STALE_LOOKBACK: usize = 200;
@@ -139,10 +140,28 @@ impl Run {
     }
 }
 
+/// The newest run that passes `wanted`, however far back.
+pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Result<Option<Run>> {
+    let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
+    while !keys.is_empty() {
+        let rest = keys.len().saturating_sub(STORE_CONCURRENCY);
+        if let Some(found) = read(vault, keys.split_off(rest)).await?.into_iter().find(&wanted) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 /// The newest `limit` runs, newest first; a record that cannot be read is left out.
 pub async fn newest(vault: &Vault, limit: usize) -> Result<Vec<Run>> {
-    let keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
-    let mut runs = futures::stream::iter(keys.into_iter().rev().take(limit))
+    let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
+    let older = keys.len().saturating_sub(limit);
+    read(vault, keys.split_off(older)).await
+}
+
+/// The records of `keys`, the last first.
+async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
+    let mut runs = futures::stream::iter(keys.into_iter().rev())
         .map(|key| async move {
             match document::find::<Run>(vault.store.as_ref(), &key).await {
                 Err(e) if e.kind() == Kind::Integrity => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::cli::{Home, StoreKind, drop_database, finance, new_name};
+use crate::support::cli::{Home, StoreKind, drop_database, finance, finish, new_name};
 use crate::support::server::Server;
 
 const RETENTION: &str = "[retention]\nkeep_last = 2\n";
@@ -124,6 +124,31 @@ async fn a_shrunken_database_is_alarmed_and_blocks_pruning_until_somebody_says_t
     home.run(&["pin", "finance", &suspicious, "--reason", "archived on purpose"]).exits(0);
     home.run(&["status", "finance"]).exits(0);
     home.run(&["prune", "finance", "--yes"]).exits(0);
+    home.json(&["backup", "finance"]);
+    source.remove().await;
+}
+
+/// A disaster may leave a store that can only be read: it must still be restored and verified from.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_can_be_restored_from() {
+    let server = Server::of(17);
+    let source = finance(&server, 100).await;
+    let home = Home::new(StoreKind::File);
+    home.policy("finance", &source, "");
+    home.json(&["backup", "finance"]);
+    let copy = new_name("read_only");
+    let script = format!(
+        "mount --bind {0}/vaults {0}/vaults && mount -o remount,ro,bind {0}/vaults && {1} verify finance --level content && {1} restore finance --to '{2}' --yes",
+        home.path().display(),
+        env!("CARGO_BIN_EXE_pgkeep"),
+        server.url(&copy)
+    );
+    let prepared = home.command(&[]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "--map-root-user", "sh", "-c", &script]).current_dir(home.path());
+    command.envs(prepared.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    finish(command, &["restore", "from a read-only store"]).exits(0).says(&["marked", "record"]);
+    drop_database(&server, &copy).await;
     source.remove().await;
 }
 

@@ -73,8 +73,8 @@ async fn main_job_on_18_in_a_folder() {
 
 /// Big enough for several ctid ranges and parts.
 #[tokio::test]
-async fn a_million_rows_round_trip() {
-    main_job(17, StoreKind::File, 1_000_000).await;
+async fn half_a_million_rows_round_trip() {
+    main_job(17, StoreKind::File, 500_000).await;
 }
 
 #[tokio::test]
@@ -124,6 +124,15 @@ async fn a_wrong_password_is_refused_with_a_sentence_and_without_the_password() 
     assert!(!ran.stderr.contains("not-the-password") && !ran.stdout.contains("not-the-password"));
     let document = home.run(&["--json", "backup", "finance"]).exits(4).document();
     assert_eq!(document["error"]["exit_code"], 4);
+    assert!(!home.vault("finance").exists(), "a run that never reached the server leaves no vault behind");
+
+    // Where there is a vault, the failed run is on record: status says so, and nothing is pruned.
+    home.policy("finance", &source, NO_MORE);
+    home.json(&["backup", "finance"]);
+    home.policy_of("finance", wrong.as_str(), "", NO_MORE);
+    home.run(&["backup", "finance"]).exits(4);
+    home.run(&["status", "finance"]).exits(9).says(&["the last run", "failed", "password"]);
+    home.run(&["prune", "finance", "--yes"]).exits(9);
     source.remove().await;
 }
 

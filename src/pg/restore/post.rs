@@ -128,7 +128,6 @@ pub(super) async fn run_all(work: &Arc<Work>, tasks: Vec<Task>) -> Result<()> {
                 let entry = &work.input.entries[task.entry];
                 let step = Step { entry, statements: task.statements.clone(), vital: task.vital, failure: Failure::Error };
                 run_step(&session, &work.ledger, &step).await?;
-                work.progress.advance(task.weight);
                 lock().finish(&tasks, next);
                 board.1.notify_waiters();
             }
