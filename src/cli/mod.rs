@@ -31,10 +31,20 @@ use crate::policy::Environment;
 /// Variable that replaces `-v`: a filter as `tracing` reads it.
 const LOG_VARIABLE: &str = "PGKEEP_LOG";
 
-/// Prints what clap has to say: help and version to stdout with code 0, a mistake to stderr with the usage code.
+/// Prints what clap has to say: help and version to stdout with code 0, a mistake to stderr with the usage code. Whoever asked for `--json`
+/// gets a document of the mistake as well.
 pub fn usage_error(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let said = text.split("\n\nUsage:").next().unwrap_or(&text).trim_start_matches("error: ");
+        let sentence = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        output::write_failure("usage", &Error::usage(sentence));
+    }
+    ExitCode::from(Kind::Usage.exit_code())
 }
 
 /// Logs to stderr, warnings by default.

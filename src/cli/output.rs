@@ -61,6 +61,12 @@ pub(super) fn finish(command: &str, json: bool, outcome: Result<Report>) -> u8 {
     })
 }
 
+/// The document of a command that never began.
+pub(super) fn write_failure(command: &str, error: &Error) {
+    let document = json!({ "pgkeep": JSON_VERSION, "command": command, "ok": false, "error": error_document(error) });
+    write_out(&format!("{document:#}\n"));
+}
+
 /// `{"kind", "message", "hint", "exit_code"}`.
 pub(super) fn error_document(error: &Error) -> Value {
     json!({
