@@ -69,7 +69,7 @@ fn cause(error: &tokio_postgres::Error) -> String {
 pub(crate) fn kind(code: &SqlState) -> Kind {
     match code.code() {
         "42501" | "53100" | "53200" | "25006" | "2F002" | "2F003" | "2F004" => Kind::Denied,
-        "55P03" | "55006" | "57014" | "40001" | "40P01" => Kind::Unavailable,
+        "55P03" | "55006" | "57014" | "25P03" | "25P04" | "40001" | "40P01" => Kind::Unavailable,
         "57P04" | "3D000" => Kind::NotFound,
         "42P04" | "42P06" | "42P07" | "42710" | "42723" | "42712" | "2BP01" => Kind::Conflict,
         "XX001" | "XX002" => Kind::Integrity,
@@ -90,7 +90,9 @@ fn hint(db: &DbError) -> Option<String> {
         }
         "53100" => "free space on the server's disk",
         "53300" => "wait until connections are free, lower jobs, or raise max_connections",
-        "57014" => "the statement was cancelled on the server, by somebody or by a time limit",
+        "57014" | "25P03" | "25P04" => {
+            "the statement was cancelled on the server, by somebody or by a time limit (statement_timeout and the like, of a role or database)"
+        }
         _ => return db.hint().map(str::to_owned),
     };
     Some(text.to_owned())

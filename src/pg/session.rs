@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Connection, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -51,6 +52,14 @@ const PINNED: &[(&str, &str)] = &[
     ("zero_damaged_pages", "off"),
     ("ignore_checksum_failure", "off"),
 ];
+
+/// How often a time limit of one millisecond may beat the statement that lifts it.
+const LIFT_ATTEMPTS: u32 = 20;
+
+/// The major version in `server_version`, as `17.10 (Debian 17.10-1)` or `18beta1`.
+fn major(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
 
 /// One logged-in connection with pinned settings.
 #[derive(Debug)]
@@ -106,12 +115,17 @@ impl Session {
     where
         S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
     {
+        let has_transaction_timeout = connection.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to the server ended");
             }
         });
         let mut session = Self { client, connection, tls: MakeTls(tls), target, version: Version(0) };
+        session.lift("SET statement_timeout = 0").await?;
+        if has_transaction_timeout {
+            session.lift("SET transaction_timeout = 0").await?;
+        }
         session.pin(PINNED).await?;
         session.version = session.read_version().await?;
         if session.version.major() < Version::OLDEST {
@@ -123,6 +137,18 @@ impl Session {
             )));
         }
         Ok(session)
+    }
+
+    /// Lifts a limit that a role or database carries and that may be too short for the statement that pins the settings. SET alone takes
+    /// the server microseconds; a busy server gets another chance.
+    async fn lift(&self, set: &str) -> Result<()> {
+        for _ in 1..LIFT_ATTEMPTS {
+            match self.client.batch_execute(set).await {
+                Err(error) if error.code() == Some(&SqlState::QUERY_CANCELED) => {}
+                done => return done.map_err(|e| error::statement("set up the session", &e)),
+            }
+        }
+        self.run("set up the session", set).await
     }
 
     /// The connection, for catalog queries.
