@@ -37,7 +37,7 @@ impl Proofs {
         self.0.get(backup).map_or(&[], Vec::as_slice)
     }
 
-    /// The deepest level that the backup passed and has not failed since, at this level or a deeper or shallower one.
+    /// The deepest level that the backup passed and after which no verification of it failed, at whatever level.
     pub fn level(&self, backup: &BackupId) -> Option<Level> {
         let mut level = None;
         for proof in self.of(backup) {
@@ -46,9 +46,18 @@ impl Proofs {
         level
     }
 
-    /// Whether the last verification failed.
+    /// Whether a verification failed and none at its level or a deeper one passed since: a look that goes less deep cannot see that
+    /// damage found by a deeper one is gone.
     pub fn failed(&self, backup: &BackupId) -> bool {
-        self.of(backup).last().is_some_and(|p| !p.passed)
+        let mut standing: Option<Level> = None;
+        for proof in self.of(backup) {
+            if !proof.passed {
+                standing = standing.max(Some(proof.level));
+            } else if standing.is_some_and(|failed| proof.level >= failed) {
+                standing = None;
+            }
+        }
+        standing.is_some()
     }
 }
 
@@ -71,7 +80,7 @@ pub struct BackupRow {
     pub counts: Counts,
     /// The deepest level at which it is proven.
     pub proven: Option<Level>,
-    /// Whether its last verification failed.
+    /// Whether a verification failed and none as deep passed since.
     pub damaged: bool,
     /// Whether it is pinned.
     pub pinned: bool,
@@ -255,4 +264,41 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
         pin: pins.into_iter().find(|p| p.backup == head.backup),
         tool: head.tool.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_stands_until_a_verification_as_deep_passes() {
+        use Level::{Content, Presence, Restore};
+        let backup: BackupId = "20261122T021500Z-7f3a".parse().expect("id");
+        let cases: &[(&[(Level, bool)], Option<Level>, bool)] = &[
+            (&[], None, false),
+            (&[(Presence, true), (Restore, true), (Content, true)], Some(Restore), false),
+            (&[(Content, false), (Presence, true)], Some(Presence), true),
+            (&[(Content, false), (Content, true)], Some(Content), false),
+            (&[(Content, false), (Restore, true)], Some(Restore), false),
+            (&[(Restore, false), (Content, true), (Presence, true)], Some(Content), true),
+            (&[(Restore, false), (Presence, false), (Content, true)], Some(Content), true),
+            (&[(Restore, true), (Presence, false)], None, true),
+            (&[(Restore, true), (Presence, false), (Presence, true)], Some(Presence), false),
+        ];
+        for (history, level, failed) in cases {
+            let at = Timestamp::UNIX_EPOCH;
+            let proof = |(level, passed): &(Level, bool)| Proof {
+                backup: backup.clone(),
+                level: *level,
+                at,
+                passed: *passed,
+                seconds: 1.0,
+                tool: String::new(),
+                findings: Vec::new(),
+                details: serde_json::Value::Null,
+            };
+            let proofs = Proofs(HashMap::from([(backup.clone(), history.iter().map(proof).collect())]));
+            assert_eq!((proofs.level(&backup), proofs.failed(&backup)), (*level, *failed), "{history:?}");
+        }
+    }
 }

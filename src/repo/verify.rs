@@ -114,7 +114,8 @@ async fn present(vault: &Vault, record: &PartRecord, listed: Option<u64>) -> Res
     };
     let sha256 = match vault.store.head(&vault.layout.part(&record.id), true).await {
         Ok(meta) => meta.sha256.map(Checksum),
-        Err(StoreError::NotFound(_)) => None,
+        Err(StoreError::NotFound(_)) => return Ok(Some(missing(record))),
+        Err(StoreError::Other(e)) if e.kind() == Kind::Integrity => return Ok(Some(damaged(record, &e))),
         Err(e) => return Err(Error::from(e)).context(|| format!("look at part {}", record.id)),
     };
     if stored == record.stored && sha256.is_none_or(|sum| sum == record.sha256) {
@@ -132,15 +133,23 @@ async fn present(vault: &Vault, record: &PartRecord, listed: Option<u64>) -> Res
 
 /// The part's plaintext, or the finding that it has none.
 async fn part_content(vault: &Vault, record: &PartRecord) -> Result<Result<Bytes, Finding>> {
-    let Some(stored) = read_part(vault, record).await? else {
-        return Ok(Err(missing(record)));
+    let stored = match read_part(vault, record).await {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Ok(Err(missing(record))),
+        // The store itself saw that the object is not what was put there.
+        Err(e) if e.kind() == Kind::Integrity => return Ok(Err(damaged(record, &e))),
+        Err(e) => return Err(e),
     };
     let (id, size) = (record.id, record.size);
     match blocking(move || unpack(&id, &stored, Some(size))).await {
         Ok(plain) => Ok(Ok(plain)),
-        Err(e) if e.kind() == Kind::Integrity => Ok(Err(Finding::damage("part-damaged", id, e.full_message()))),
+        Err(e) if e.kind() == Kind::Integrity => Ok(Err(damaged(record, &e))),
         Err(e) => Err(e),
     }
+}
+
+fn damaged(record: &PartRecord, error: &Error) -> Finding {
+    Finding::damage("part-damaged", record.id, error.full_message())
 }
 
 fn missing(record: &PartRecord) -> Finding {

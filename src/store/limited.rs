@@ -8,10 +8,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
 use crate::base::Error;
 
+/// Name of the objects whose requests never wait: a vault's lease.
+const LEASE: &str = "lease.json";
+
 /// A store that serves at most so many requests at once; the others wait in order.
 ///
 /// A listing holds no place: it has one request in flight at most, and a caller who works on each object before
-/// asking for the next would otherwise wait for itself.
+/// asking for the next would otherwise wait for itself. Nor does a request for a lease: one that waits behind a run's own
+/// uploads would let the lease expire.
 #[derive(Debug)]
 pub struct LimitedStore {
     inner: SharedStore,
@@ -24,6 +28,11 @@ impl LimitedStore {
         Self { inner, places: Semaphore::new(requests.clamp(1, Semaphore::MAX_PERMITS)) }
     }
 
+    /// A place for a request for `key`; `None` for one that goes past the limit.
+    async fn place_for(&self, key: &Key) -> StoreResult<Option<SemaphorePermit<'_>>> {
+        if key.name() == LEASE { Ok(None) } else { self.place().await.map(Some) }
+    }
+
     async fn place(&self) -> StoreResult<SemaphorePermit<'_>> {
         self.places.acquire().await.map_err(|e| Error::internal("the store's request limit is closed").source(e).into())
     }
@@ -33,22 +42,22 @@ impl LimitedStore {
 #[deny(clippy::missing_trait_methods)]
 impl Store for LimitedStore {
     async fn get(&self, key: &Key) -> StoreResult<Bytes> {
-        let _place = self.place().await?;
+        let _place = self.place_for(key).await?;
         self.inner.get(key).await
     }
 
     async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
-        let _place = self.place().await?;
+        let _place = self.place_for(key).await?;
         self.inner.get_versioned(key).await
     }
 
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
-        let _place = self.place().await?;
+        let _place = self.place_for(key).await?;
         self.inner.put(key, body, mode).await
     }
 
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
-        let _place = self.place().await?;
+        let _place = self.place_for(key).await?;
         self.inner.head(key, checksum).await
     }
 
@@ -62,7 +71,7 @@ impl Store for LimitedStore {
     }
 
     async fn delete(&self, key: &Key) -> StoreResult<()> {
-        let _place = self.place().await?;
+        let _place = self.place_for(key).await?;
         self.inner.delete(key).await
     }
 
@@ -103,5 +112,20 @@ mod tests {
         });
         futures::future::join_all(tasks).await.into_iter().for_each(|t| t.expect("task"));
         assert_eq!(most.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_while_uploads_hold_every_place() {
+        let store = LimitedStore::new(Arc::new(MemoryStore::new()), 1);
+        let upload = store.place().await.expect("place");
+        let lease: Key = "db/lease.json".parse().expect("key");
+        let part: Key = "db/parts/ab/lease".parse().expect("key");
+        let put = |key| store.put(key, Bytes::from_static(b"x"), PutMode::Overwrite);
+        assert!(futures::FutureExt::now_or_never(put(&part)).is_none(), "the only place is taken");
+        let soon = Duration::from_secs(5);
+        tokio::time::timeout(soon, put(&lease)).await.expect("a lease does not wait").expect("write");
+        tokio::time::timeout(soon, store.get_versioned(&lease)).await.expect("a lease does not wait").expect("read");
+        drop(upload);
+        put(&part).await.expect("the place is free");
     }
 }
