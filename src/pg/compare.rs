@@ -16,7 +16,7 @@ use super::copy::TableData;
 use super::error;
 use super::export::statements::READER;
 use super::export::units::{Unit, units};
-use super::restore::RestoreInput;
+use super::restore::{RestoreInput, redact};
 use super::session::Session;
 use crate::base::clock::Stopwatch;
 use crate::base::fingerprint::Fingerprint;
@@ -60,9 +60,9 @@ pub enum ObjectDifference {
         entry: String,
         /// Which part: `create`, `ownership`, `privileges`, `comments`, ….
         field: String,
-        /// As in the backup.
+        /// As in the backup; values that may be secrets are left out.
         expected: String,
-        /// As in the database.
+        /// As in the database, likewise.
         found: String,
     },
 }
@@ -156,10 +156,11 @@ async fn reader(target: &Target, encoding: Option<&str>) -> Result<Session> {
     Ok(session)
 }
 
-/// What is compared of one entry: each part by its name, as text, the database's name left out because a copy may have another.
-fn parts(entry: &Entry) -> [(&'static str, String); 8] {
+/// What is compared of one entry: each part by its name, as text, the database's name left out because a copy may have another. `show` gives each
+/// statement as it is written into the text.
+fn parts(entry: &Entry, show: impl Fn(&str) -> String) -> [(&'static str, String); 8] {
     let text = |list: &[Sql]| -> String {
-        list.iter().map(|s| s.render(str::to_owned, |_| "<database>".to_owned())).collect::<Vec<_>>().join(";\n")
+        list.iter().map(|s| show(&s.render(str::to_owned, |_| "<database>".to_owned()))).collect::<Vec<_>>().join(";\n")
     };
     [
         ("phase", format!("{:?}", entry.phase)),
@@ -202,9 +203,12 @@ fn differences(expected: &[Entry], found: &[Entry]) -> Vec<ObjectDifference> {
             all.push(ObjectDifference::Missing { entry: entry.id.clone() });
             continue;
         };
-        for ((field, a), (_, b)) in parts(entry).into_iter().zip(parts(other)) {
+        let redacted = |e: &Entry| parts(e, |sql| redact(&e.kind, sql).into_owned());
+        let shown = redacted(entry).into_iter().zip(redacted(other));
+        let whole = parts(entry, str::to_owned).into_iter().zip(parts(other, str::to_owned));
+        for (((_, a), (_, b)), ((field, expected), (_, found))) in whole.zip(shown) {
             if a != b && !(inherits(entry) && pieces(&a) == pieces(&b)) {
-                all.push(ObjectDifference::Changed { entry: entry.id.clone(), field: field.to_owned(), expected: a, found: b });
+                all.push(ObjectDifference::Changed { entry: entry.id.clone(), field: field.to_owned(), expected, found });
             }
         }
     }
@@ -378,5 +382,17 @@ mod tests {
         assert_eq!(differences(&child("a int,\n    b text"), &child("b text,\n    a bigint")).len(), 1);
         assert_eq!(differences(&child("a int,\n    b text"), &child("a int")).len(), 1);
         assert_eq!(differences(&table("a int,\n    b text", ""), &table("b text,\n    a int", "")).len(), 1);
+    }
+
+    #[test]
+    fn options_of_user_mappings_differ_without_being_shown() {
+        let mapping = |password: &str| {
+            let text = format!("CREATE USER MAPPING FOR PUBLIC SERVER s OPTIONS (password '{password}')");
+            [entry("user_mapping", "m", text.into())]
+        };
+        let found = differences(&mapping("first"), &mapping("second"));
+        assert_eq!(found.len(), 1);
+        let line = found[0].to_string();
+        assert!(line.contains("OPTIONS (password …") && !line.contains("first") && !line.contains("second"), "{line}");
     }
 }

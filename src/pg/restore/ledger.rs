@@ -57,7 +57,7 @@ impl Ledger {
     /// Something failed for a reason of ours.
     pub(super) fn fail_with(&self, entry: &str, sql: &str, sqlstate: Option<String>, message: String) {
         tracing::debug!(entry, message, "restore statement failed");
-        let error = RestoreError { entry: entry.to_owned(), statement: first_line(sql), sqlstate, message };
+        let error = RestoreError { entry: entry.to_owned(), statement: first_line(entry, sql), sqlstate, message };
         self.state().outcome.errors.push(error);
     }
 

@@ -12,7 +12,7 @@ use super::outcome::TableMismatch;
 use super::run::Work;
 use super::statements::{lost, writer};
 use crate::base::sql::{ident, qualified};
-use crate::base::{Error, Result, ResultExt};
+use crate::base::{Error, Kind, Result, ResultExt};
 use crate::pg::copy::{TableData, TableStream};
 use crate::pg::large_objects::{COPY_SCRATCH, MAKE_SCRATCH};
 use crate::pg::session::Session;
@@ -26,7 +26,8 @@ struct Task {
     stream: TableStream,
 }
 
-/// Loads all streams of `tables`. Errors of single streams are in the ledger; an error of the vault or of the connection ends everything.
+/// Loads all streams of `tables`. Errors of single streams, damaged and missing parts among them, are in the
+/// ledger; a vault or server that does not answer ends everything.
 pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result<()> {
     let mut tasks: Vec<Task> = Vec::new();
     for (index, table) in tables.iter().enumerate() {
@@ -93,6 +94,11 @@ async fn load(work: &Work, session: &Session, table: &TableData, stream: &TableS
         Ok(rows) => {
             work.ledger.loaded(rows, stream.fingerprint.bytes);
             Ok(rows)
+        }
+        // One damaged or missing part must not keep the other tables from coming back: without those rows the table is reported.
+        Err(Failed::Vault(error)) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
+            work.ledger.fail_with(&table.entry, &statement, None, error.full_message());
+            Ok(0)
         }
         Err(Failed::Vault(error)) => Err(error),
         Err(Failed::Server(_)) if session.is_closed() => Err(lost(session)),

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use outcome::{PhaseTime, RestoreError, RestoreOutcome, Skipped, TableMismatch};
 pub use plan::{RestorePlan, TargetFacts, plan};
 pub use run::execute;
+pub(in crate::pg) use statements::redact;
 
 use super::catalog::entry::Entry;
 use super::copy::TableData;

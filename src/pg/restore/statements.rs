@@ -1,5 +1,6 @@
 //! What a restore asks of its target.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::sql::{literal, qualified};
@@ -21,20 +22,65 @@ pub(super) const ROLE_MAKER: &[(&str, &str)] = &[("createrole_self_grant", "set,
 /// What a failed entry may leave behind in the session.
 pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET default_tablespace = ''";
 
-/// Objects of users: relations, functions, types, schemas other than `public`, large objects; members of extensions are not counted.
-const OBJECTS: &str = "
-SELECT (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'))
-     + (SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-         WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'))
-     + (SELECT count(*) FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
-         WHERE t.typtype IN ('d', 'e', 'r') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'))
-     + (SELECT count(*) FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public')
-           AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e'))
-     + (SELECT count(*) FROM pg_largeobject_metadata)";
+/// Catalogs of what belongs to a schema: name, column of the schema, condition. Indexes, constraints and the like come with a relation; row types,
+/// array types and multiranges with another object.
+const IN_SCHEMAS: &[(&str, &str, &str)] = &[
+    ("pg_class", "relnamespace", "x.relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')"),
+    ("pg_proc", "pronamespace", "true"),
+    ("pg_type", "typnamespace", "x.typtype NOT IN ('c', 'm') AND NOT EXISTS (SELECT FROM pg_type a WHERE a.typarray = x.oid)"),
+    ("pg_operator", "oprnamespace", "true"),
+    ("pg_opclass", "opcnamespace", "true"),
+    ("pg_opfamily", "opfnamespace", "true"),
+    ("pg_collation", "collnamespace", "true"),
+    ("pg_conversion", "connamespace", "true"),
+    ("pg_ts_config", "cfgnamespace", "true"),
+    ("pg_ts_dict", "dictnamespace", "true"),
+    ("pg_ts_parser", "prsnamespace", "true"),
+    ("pg_ts_template", "tmplnamespace", "true"),
+];
+
+/// Catalogs of what belongs to no schema, with a condition; what initdb made has smaller oids.
+const WITHOUT_SCHEMA: &[(&str, &str)] = &[
+    ("pg_namespace", "x.nspname !~ '^pg_' AND x.nspname NOT IN ('information_schema', 'public')"),
+    ("pg_cast", "true"),
+    ("pg_language", "true"),
+    ("pg_transform", "true"),
+    ("pg_am", "true"),
+    ("pg_event_trigger", "true"),
+    ("pg_publication", "true"),
+    ("pg_foreign_data_wrapper", "true"),
+    ("pg_foreign_server", "true"),
+    ("pg_default_acl", "true"),
+    ("pg_largeobject_metadata", "true"),
+];
+
+/// Counts the objects of users, members of extensions left out, and the extensions themselves, which a restore takes as they are.
+fn objects() -> String {
+    let own = |class: &str| {
+        format!(
+            "NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = '{class}'::regclass AND d.objid = x.oid AND d.deptype = 'e')"
+        )
+    };
+    let mut counts = vec![
+        "(SELECT count(x.oid) FROM pg_subscription x WHERE x.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+            .to_owned(),
+    ];
+    counts.extend(IN_SCHEMAS.iter().map(|(class, schema, condition)| {
+        format!(
+            "(SELECT count(*) FROM {class} x JOIN pg_namespace n ON n.oid = x.{schema}
+               WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND {condition} AND {})",
+            own(class)
+        )
+    }));
+    counts.extend(WITHOUT_SCHEMA.iter().map(|(class, condition)| {
+        format!(
+            "(SELECT count(*) FROM {class} x WHERE {condition} AND {}{})",
+            own(class),
+            if *class == "pg_largeobject_metadata" { "" } else { " AND x.oid >= 16384" }
+        )
+    }));
+    format!("SELECT {}", counts.join("\n     + "))
+}
 
 /// Rights of our role on the server.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +131,7 @@ impl Session {
     }
 
     pub(super) async fn count_objects(&self) -> Result<u64> {
-        let row = self.row("count objects of the target", OBJECTS).await?;
+        let row = self.row("count objects of the target", &objects()).await?;
         Ok(column::<i64>(&row, 0)?.unsigned_abs())
     }
 
@@ -159,13 +205,42 @@ impl Session {
     }
 }
 
-/// First line of a statement, for reports; passwords of roles never appear.
-pub(super) fn first_line(sql: &str) -> String {
-    let line = sql.lines().next().unwrap_or_default();
-    let line = match line.find(" PASSWORD ") {
-        Some(at) => format!("{} PASSWORD …", &line[..at]),
-        None => line.to_owned(),
-    };
+/// Kinds whose statements carry passwords, connection strings or settings.
+const CONFIDENTIAL: &[&str] = &[
+    "role",
+    "role_setting",
+    "database_setting",
+    "database_role_setting",
+    "foreign_data_wrapper",
+    "foreign_server",
+    "user_mapping",
+    "subscription",
+];
+
+/// A statement as it may be shown: of kinds that carry secrets only what stands before the first value.
+pub(in crate::pg) fn redact<'a>(kind: &str, sql: &'a str) -> Cow<'a, str> {
+    if !CONFIDENTIAL.contains(&kind) {
+        return Cow::Borrowed(sql);
+    }
+    let mut in_name = false;
+    for (at, letter) in sql.char_indices() {
+        match letter {
+            '"' => in_name = !in_name,
+            '\'' | '$' if !in_name => {
+                let head = sql[..at].trim_end_matches(" E").trim_end();
+                return Cow::Owned(format!("{head} …"));
+            }
+            _ => {}
+        }
+    }
+    Cow::Borrowed(sql)
+}
+
+/// First line of a statement of an entry, for reports; see [`redact`].
+pub(super) fn first_line(entry: &str, sql: &str) -> String {
+    let kind = entry.split(' ').next().unwrap_or_default();
+    let shown = redact(kind, sql);
+    let line = shown.lines().next().unwrap_or_default();
     let short: String = line.chars().take(200).collect();
     if short.len() < line.len() { format!("{short}…") } else { short }
 }
@@ -173,4 +248,34 @@ pub(super) fn first_line(sql: &str) -> String {
 /// The error of something that must not fail.
 pub(super) fn lost(session: &Session) -> Error {
     Error::unavailable(format!("the connection to {} was lost during the restore", session.target()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_with_secrets_end_before_their_first_value() {
+        let cases = [
+            ("role", "CREATE ROLE \"a'b\" LOGIN password E'secret'", "CREATE ROLE \"a'b\" LOGIN password …"),
+            (
+                "user_mapping",
+                "CREATE USER MAPPING FOR x SERVER s OPTIONS (\"password\" 'secret')",
+                "CREATE USER MAPPING FOR x SERVER s OPTIONS (\"password\" …",
+            ),
+            (
+                "foreign_server",
+                "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host $$secret$$)",
+                "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host …",
+            ),
+            ("subscription", "CREATE SUBSCRIPTION s CONNECTION 'password=secret'", "CREATE SUBSCRIPTION s CONNECTION …"),
+            ("role_setting", "ALTER ROLE x SET \"my.key\" TO 'secret'", "ALTER ROLE x SET \"my.key\" TO …"),
+            ("database_setting", "ALTER DATABASE d SET \"my.key\" TO 'secret'", "ALTER DATABASE d SET \"my.key\" TO …"),
+            ("table", "CREATE TABLE t (a text DEFAULT 'x')", "CREATE TABLE t (a text DEFAULT 'x')"),
+        ];
+        for (kind, sql, shown) in cases {
+            assert_eq!(redact(kind, sql), shown);
+            assert_eq!(first_line(&format!("{kind} \"name\""), sql), shown);
+        }
+    }
 }
