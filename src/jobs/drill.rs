@@ -17,7 +17,10 @@ use crate::pg::scratch::{Needs, Place, Scratch};
 use crate::repo::Vault;
 use crate::repo::head::Head;
 use crate::repo::reader::BackupReader;
-use crate::repo::verify::Finding;
+use crate::repo::verify::{self, Finding};
+
+/// Findings that damage of the vault may be behind.
+const RESTORE_FAILURES: [&str; 4] = ["restore-failed", "restore-error", "rows-missing", "rows-differ"];
 
 /// Restores every database of a backup and compares. Damage is a finding; a server that cannot be had is an error.
 pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> Result<(Vec<Finding>, Value)> {
@@ -27,7 +30,12 @@ pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> R
         }
         other => other?,
     };
-    let toc = Toc::parse(reader.contents())?;
+    let toc = match Toc::parse(reader.contents()) {
+        Err(error) if error.kind() == Kind::Integrity => {
+            return Ok((vec![Finding::damage("contents-damaged", "contents", error.full_message())], Value::Null));
+        }
+        other => other?,
+    };
     let source =
         toc.databases.first().map(|d| &d.about.server).ok_or_else(|| Error::integrity("the backup holds no database"))?;
     let needs = Needs {
@@ -40,8 +48,12 @@ pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> R
     let outcome = drill_all(cx, &reader, &toc, &scratch).await;
     let details_place = scratch.place();
     let stopped = scratch.stop().await;
-    let (findings, databases) = outcome?;
+    let (mut findings, databases) = outcome?;
     stopped?;
+    if findings.iter().any(|f| RESTORE_FAILURES.contains(&f.id.as_str())) {
+        // Names the damaged parts, if it was they: the next backup looks at each part that a finding names and puts it back.
+        findings.extend(verify::content(vault, head, cx.progress.as_ref(), &cx.shutdown).await?.findings);
+    }
     Ok((findings, json!({ "scratch": details_place, "server": source.version_text, "databases": databases })))
 }
 
