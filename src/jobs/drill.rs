@@ -17,7 +17,10 @@ use crate::pg::scratch::{Needs, Place, Scratch};
 use crate::repo::Vault;
 use crate::repo::head::Head;
 use crate::repo::reader::BackupReader;
-use crate::repo::verify::Finding;
+use crate::repo::verify::{self, Finding};
+
+/// Findings that damage of the vault may be behind.
+const RESTORE_FAILURES: [&str; 4] = ["restore-failed", "restore-error", "rows-missing", "rows-differ"];
 
 /// Restores every database of a backup and compares. Damage is a finding; a server that cannot be had is an error.
 pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> Result<(Vec<Finding>, Value)> {
@@ -27,7 +30,12 @@ pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> R
         }
         other => other?,
     };
-    let toc = Toc::parse(reader.contents())?;
+    let toc = match Toc::parse(reader.contents()) {
+        Err(error) if error.kind() == Kind::Integrity => {
+            return Ok((vec![Finding::damage("contents-damaged", "contents", error.full_message())], Value::Null));
+        }
+        other => other?,
+    };
     let source =
         toc.databases.first().map(|d| &d.about.server).ok_or_else(|| Error::integrity("the backup holds no database"))?;
     let needs = Needs {
@@ -40,8 +48,12 @@ pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> R
     let outcome = drill_all(cx, &reader, &toc, &scratch).await;
     let details_place = scratch.place();
     let stopped = scratch.stop().await;
-    let (findings, databases) = outcome?;
+    let (mut findings, databases) = outcome?;
     stopped?;
+    if findings.iter().any(|f| RESTORE_FAILURES.contains(&f.id.as_str())) {
+        // Names the damaged parts, if it was they: the next backup looks at each part that a finding names and puts it back.
+        findings.extend(verify::content(vault, head, cx.progress.as_ref(), &cx.shutdown).await?.findings);
+    }
     Ok((findings, json!({ "scratch": details_place, "server": source.version_text, "databases": databases })))
 }
 
@@ -52,9 +64,10 @@ async fn drill_all(cx: &Context, reader: &BackupReader, toc: &Toc, scratch: &Scr
         // On a server of our own the database keeps its name; on somebody else's it must not meet one that is there.
         let name = if scratch.is_own() { input.database.clone() } else { format!("pgkeep_drill_{}", random_hex(6)) };
         let target = scratch.target().with_database(&name);
-        let outcome = drill_one(cx, reader, &input, &target).await;
+        let mut roles = Vec::new();
+        let outcome = drill_one(cx, reader, &input, &target, &mut roles).await;
         if !scratch.is_own() {
-            drop_database(scratch.target(), &name).await?;
+            findings.extend(clean_up(scratch, &name, &roles).await);
         }
         match outcome {
             Ok((found, detail)) => {
@@ -70,10 +83,32 @@ async fn drill_all(cx: &Context, reader: &BackupReader, toc: &Toc, scratch: &Scr
     Ok((findings, details))
 }
 
-async fn drill_one(cx: &Context, reader: &BackupReader, input: &RestoreInput, target: &Target) -> Result<(Vec<Finding>, Value)> {
+/// Removes from somebody else's server what the drill made there. What stays is a warning: it says nothing about the backup.
+async fn clean_up(scratch: &Scratch, database: &str, roles: &[String]) -> Vec<Finding> {
+    let mut left = Vec::new();
+    if let Err(error) = drop_database(scratch.target(), database).await {
+        let text = format!("database {database} stays on the scratch server: {}", error.full_message());
+        left.push(Finding::warning("scratch-left", database, text));
+    }
+    left.extend(scratch.drop_roles(roles).await.into_iter().map(|(role, error)| {
+        let text = format!("role {role} stays on the scratch server: {}", error.full_message());
+        Finding::warning("scratch-left", role, text)
+    }));
+    left
+}
+
+/// Restores and compares one database; `roles` gets the names of the roles that the restore makes.
+async fn drill_one(
+    cx: &Context,
+    reader: &BackupReader,
+    input: &RestoreInput,
+    target: &Target,
+    roles: &mut Vec<String>,
+) -> Result<(Vec<Finding>, Value)> {
     let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(crate::base::limits::DEFAULT_JOBS_MAX);
     let options = RestoreOptions { jobs, ..RestoreOptions::default() };
     let plan = restore::plan(target, input, &options).await?;
+    roles.clone_from(&plan.create_roles);
     let source = Arc::new(VaultSource(reader.clone()));
     let outcome = restore::execute(target, input, &plan, source, &cx.progress, &cx.shutdown, &cx.clock).await?;
     let comparison = compare(target, input, jobs, &cx.progress, &cx.shutdown).await?;

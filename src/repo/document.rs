@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::limits::STORE_CONCURRENCY;
-use crate::base::{Error, Result, ResultExt};
+use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::{ETag, Key, PutMode, Store, StoreError, StoreResult};
 
 /// `value` as indented JSON with a final newline: people read these.
@@ -50,6 +50,23 @@ pub async fn overwrite<T: Serialize>(store: &dyn Store, key: &Key, value: &T) ->
 /// Keys under `prefix`, in order.
 pub async fn keys(store: &dyn Store, prefix: &str) -> Result<Vec<Key>> {
     store.list(prefix).map_ok(|meta| meta.key).try_collect().await.map_err(Error::from).context(|| format!("list '{prefix}'"))
+}
+
+/// Like [`read_all`], but a document that is damaged or too new to read comes with its error; it must not hide the others. A store that does
+/// not answer still fails the whole.
+pub async fn read_each<T: DeserializeOwned>(store: &dyn Store, keys: Vec<Key>) -> Result<Vec<(Key, Result<T>)>> {
+    futures::stream::iter(keys)
+        .map(|key| async move {
+            match find(store, &key).await {
+                Ok(value) => Ok(value.map(|v| (key, Ok(v)))),
+                Err(e) if matches!(e.kind(), Kind::Integrity | Kind::Unsupported) => Ok(Some((key, Err(e)))),
+                Err(e) => Err(e),
+            }
+        })
+        .buffered(STORE_CONCURRENCY)
+        .try_filter_map(|found| async move { Ok(found) })
+        .try_collect()
+        .await
 }
 
 /// Reads these documents concurrently, in the order of `keys`; one that vanished meanwhile is left out.

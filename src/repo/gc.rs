@@ -152,11 +152,15 @@ pub(super) async fn work(vault: &Vault, drop: &[Drop], grace: Duration, now: Tim
 fn refuse_unsafe(facts: &Facts, drop: &[Drop]) -> Result<()> {
     if let Some(damaged) = facts.listing.damaged.first() {
         return Err(Error::integrity(format!(
-            "the head of backup {} cannot be read: {}",
+            "the head or tombstone of backup {} cannot be read: {}",
             damaged.backup,
             damaged.error.full_message()
         ))
         .hint("nothing is removed while it is unknown what this backup needs; `pgkeep verify` tells more"));
+    }
+    if let Some((key, error)) = facts.listing.unreadable_tombstones.first() {
+        return Err(Error::integrity(format!("the tombstone '{key}' cannot be read: {}", error.full_message()))
+            .hint("nothing is removed while it is unknown what was marked; delete this object to have its parts marked anew"));
     }
     for d in drop {
         if !facts.listing.backups.iter().any(|h| h.backup == d.backup) {

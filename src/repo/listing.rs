@@ -13,7 +13,7 @@ use super::vault::Vault;
 use crate::base::ids::BackupId;
 use crate::base::limits::STORE_CONCURRENCY;
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::store::{SharedStore, StoreError};
+use crate::store::{Key, SharedStore, StoreError};
 
 /// Names of the vaults in `store`, in order.
 pub async fn vaults(store: &SharedStore) -> Result<Vec<String>> {
@@ -48,7 +48,7 @@ pub enum Selector {
     Latest,
 }
 
-/// A head that cannot be read.
+/// A backup whose head or tombstone cannot be read.
 #[derive(Debug)]
 pub struct DamagedHead {
     /// The backup.
@@ -66,8 +66,10 @@ pub struct Listing {
     pub marked: Vec<BackupTombstone>,
     /// Tombstones of backups whose sweep was interrupted after the head was gone.
     pub half_swept: Vec<BackupTombstone>,
-    /// Heads that cannot be read.
+    /// Backups whose head or tombstone cannot be read, the latter first; with an unreadable tombstone a backup is neither listed nor swept.
     pub damaged: Vec<DamagedHead>,
+    /// Tombstones of parts that cannot be read, and why: nothing is lost by them, but nothing may be pruned.
+    pub unreadable_tombstones: Vec<(Key, Error)>,
     /// Contents without a head: left by interrupted runs.
     pub leftovers: Vec<BackupId>,
     /// The tombstones of unreferenced parts.
@@ -90,11 +92,14 @@ impl Listing {
         }
         let (with_head, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|(_, names)| names.contains("head.json"));
         let heads = read_heads(vault, with_head.into_iter().map(|(id, _)| id).collect()).await?;
-        let marked_ids: HashSet<BackupId> = tombstones.backups.iter().map(|t| t.backup.clone()).collect();
+        let unreadable = tombstones.damaged.iter().map(|(backup, _)| backup);
+        let marked_ids: HashSet<BackupId> = tombstones.backups.iter().map(|t| &t.backup).chain(unreadable).cloned().collect();
         let with_head: HashSet<BackupId> = heads.iter().map(|(id, _)| id.clone()).collect();
         let mut listing = Self {
             leftovers: without.into_iter().map(|(id, _)| id).collect(),
             parts_tombstones: tombstones.parts,
+            damaged: tombstones.damaged.into_iter().map(|(backup, error)| DamagedHead { backup, error }).collect(),
+            unreadable_tombstones: tombstones.unreadable,
             ..Self::default()
         };
         for (backup, head) in heads {
@@ -132,7 +137,7 @@ impl Listing {
         if let Some(damaged) = self.damaged.iter().find(|d| d.backup == *id) {
             return Err(Error::new(
                 damaged.error.kind(),
-                format!("the head of backup {id} cannot be read: {}", damaged.error.full_message()),
+                format!("backup {id} cannot be read: {}", damaged.error.full_message()),
             ));
         }
         Err(self.none(&format!("there is no backup {id}")))
@@ -173,7 +178,7 @@ impl Listing {
                 format!("all {} backups were removed; `pgkeep undelete` brings one back until it is swept", self.marked.len())
             }
             _ if !self.damaged.is_empty() => {
-                format!("the heads of {} backups are damaged; `pgkeep verify` tells more", self.damaged.len())
+                format!("{} backups cannot be read; `pgkeep verify` tells more", self.damaged.len())
             }
             _ => "no run has completed yet; `pgkeep backup` makes one".to_owned(),
         };

@@ -69,7 +69,15 @@ pub async fn all(vault: &Vault) -> Result<Vec<Proof>> {
     read(vault, &vault.layout.proofs()).await
 }
 
+/// A proof that cannot be read proves nothing and hides no other.
 async fn read(vault: &Vault, prefix: &str) -> Result<Vec<Proof>> {
     let keys = document::keys(vault.store.as_ref(), prefix).await?;
-    Ok(document::read_all(vault.store.as_ref(), keys).await?.into_iter().map(|(_, proof)| proof).collect())
+    let mut proofs = Vec::with_capacity(keys.len());
+    for (key, proof) in document::read_each(vault.store.as_ref(), keys).await? {
+        match proof {
+            Ok(proof) => proofs.push(proof),
+            Err(error) => tracing::warn!(%key, %error, "a proof cannot be read and is left out"),
+        }
+    }
+    Ok(proofs)
 }

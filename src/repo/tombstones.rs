@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::document;
 use super::head::Head;
 use super::vault::Vault;
-use crate::base::Result;
 use crate::base::ids::{BackupId, PartId, RunId};
+use crate::base::{Error, Result};
+use crate::store::Key;
 
 /// Most ids in one parts tombstone.
 pub const IDS_PER_TOMBSTONE: usize = 10_000;
@@ -44,23 +45,39 @@ pub struct PartsTombstone {
 }
 
 /// All tombstones of a vault.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Tombstones {
     /// Of backups, in order of id.
     pub backups: Vec<BackupTombstone>,
     /// Of unreferenced parts, in order of id.
     pub parts: Vec<PartsTombstone>,
+    /// Backups whose tombstones cannot be read, and why, in order of id.
+    pub damaged: Vec<(BackupId, Error)>,
+    /// Keys of unreadable tombstones that name no backup, and why, in order of key.
+    pub unreadable: Vec<(Key, Error)>,
 }
 
 impl Tombstones {
-    /// Reads all of them.
+    /// Reads all of them. Fails only if the store does; what is damaged comes apart.
     pub async fn read(vault: &Vault) -> Result<Self> {
-        let keys = document::keys(vault.store.as_ref(), &vault.layout.tombstones()).await?;
+        let store = vault.store.as_ref();
+        let keys = document::keys(store, &vault.layout.tombstones()).await?;
         let (parts, backups): (Vec<_>, Vec<_>) =
             keys.into_iter().filter(|k| k.name().strip_suffix(".json").is_some()).partition(|k| k.name().starts_with("parts-"));
-        Ok(Self {
-            backups: document::read_all(vault.store.as_ref(), backups).await?.into_iter().map(|(_, t)| t).collect(),
-            parts: document::read_all(vault.store.as_ref(), parts).await?.into_iter().map(|(_, t)| t).collect(),
-        })
+        let mut all = Self::default();
+        for (key, tombstone) in document::read_each(store, backups).await? {
+            match (tombstone, key.name().strip_suffix(".json").and_then(|id| id.parse().ok())) {
+                (Ok(tombstone), _) => all.backups.push(tombstone),
+                (Err(error), Some(backup)) => all.damaged.push((backup, error)),
+                (Err(error), None) => all.unreadable.push((key, error)),
+            }
+        }
+        for (key, tombstone) in document::read_each(store, parts).await? {
+            match tombstone {
+                Ok(tombstone) => all.parts.push(tombstone),
+                Err(error) => all.unreadable.push((key, error)),
+            }
+        }
+        Ok(all)
     }
 }

@@ -170,12 +170,17 @@ async fn flipped_bits_are_found_and_put_right_by_the_next_backup() {
     let mut damaged = whole.clone();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
-    std::fs::write(&part, damaged).expect("damage");
-    home.run(&["verify", "finance", "--level", "content"]).exits(6);
-    home.run(&["status", "finance"]).exits(9);
-    home.json(&["backup", "finance"]);
-    assert!(std::fs::read(&part).expect("part") == whole, "the damaged part was reused");
-    home.run(&["verify", "finance", "--all", "--level", "content"]).exits(0);
-    home.run(&["status", "finance"]).exits(0);
+    for level in ["content", "restore"] {
+        let verify = |level| home.run(&["verify", "finance", "--all", "--level", level, "--scratch", "local"]);
+        std::fs::write(&part, &damaged).expect("damage");
+        verify(level).exits(6);
+        home.run(&["status", "finance"]).exits(9);
+        verify("presence");
+        home.run(&["status", "finance"]).exits(9);
+        home.json(&["backup", "finance"]);
+        assert!(std::fs::read(&part).expect("part") == whole, "the damaged part was reused");
+        verify(level).exits(0);
+        home.run(&["status", "finance"]).exits(0);
+    }
     source.remove().await;
 }

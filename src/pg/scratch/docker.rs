@@ -6,11 +6,14 @@ use tokio::process::Command;
 
 use super::{Needs, connection};
 use crate::base::ids::random_hex;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, process};
 use crate::pg::connect::Target;
 
 /// Names the image; `{major}` stands for the major version.
 const IMAGE_VARIABLE: &str = "PGKEEP_SCRATCH_IMAGE";
+
+/// Label of a container with the identity of the process that made it.
+const LABEL: &str = "pgkeep.process";
 
 /// A running container; dropping it removes it.
 #[derive(Debug)]
@@ -26,8 +29,14 @@ impl Container {
         let image = image.replace("{major}", &needs.major.to_string());
         let name = format!("pgkeep-drill-{}", random_hex(6));
         let password = random_hex(16);
+        remove_leftovers().await;
         let mut command = Command::new("docker");
-        command.args(["run", "--detach", "--rm", "--name", &name, "--publish", "127.0.0.1::5432", "--shm-size", "256m"]);
+        if let Some(owner) = process::own() {
+            command.args(["run", "--label", &format!("{LABEL}={owner}")]);
+        } else {
+            command.arg("run");
+        }
+        command.args(["--detach", "--rm", "--name", &name, "--publish", "127.0.0.1::5432", "--shm-size", "256m"]);
         // The values travel through the environment: argument lists are visible to every user of the machine.
         command.args(["--env", "POSTGRES_PASSWORD", "--env", "POSTGRES_USER"]);
         command.env("POSTGRES_PASSWORD", &password).env("POSTGRES_USER", &needs.superuser);
@@ -42,8 +51,9 @@ impl Container {
             "full_page_writes=off",
         ]);
         command.args(["-c", "max_wal_size=8GB", "-c", "max_locks_per_transaction=1024", "-c", "autovacuum=off"]);
-        run(command, &format!("start a container of {image}")).await?;
+        // Before the run: one that is given up half-way may have made the container.
         let container = Self { name, stopped: false };
+        run(command, &format!("start a container of {image}")).await?;
         let mut port = Command::new("docker");
         port.args(["port", &container.name, "5432/tcp"]);
         let published = run(port, "read the container's port").await?;
@@ -76,6 +86,31 @@ impl Drop for Container {
     }
 }
 
+/// Removes containers of drills whose pgkeep is known to be dead. What fails is left to the next drill.
+async fn remove_leftovers() {
+    let mut list = Command::new("docker");
+    list.args(["ps", "--all", "--no-trunc", "--filter", &format!("label={LABEL}")]);
+    list.args(["--format", &format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}")]);
+    let Ok(listed) = run(list, "list the containers of earlier drills").await else { return };
+    for id in of_dead(&listed) {
+        let mut remove = Command::new("docker");
+        remove.args(["rm", "--force", "--volumes", id]);
+        if let Err(error) = run(remove, "remove the container of an earlier drill").await {
+            tracing::debug!(id, %error, "leftover of an earlier drill stays");
+        }
+    }
+}
+
+/// Of lines with an id and a process identity, the ids of those whose process is dead.
+fn of_dead(listed: &str) -> Vec<&str> {
+    listed
+        .lines()
+        .filter_map(|line| line.trim().split_once(' '))
+        .filter(|(_, owner)| process::is_dead(owner))
+        .map(|(id, _)| id)
+        .collect()
+}
+
 /// Version of the engine, if one answers.
 pub(super) async fn available() -> Result<String> {
     let mut command = Command::new("docker");
@@ -95,4 +130,17 @@ async fn run(mut command: Command, what: &str) -> Result<String> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(Error::unsupported(format!("{what}: {}", said.trim().lines().next().unwrap_or("docker failed without a message"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_of_dead_processes_are_told_apart() {
+        let own = process::own().expect("Linux tells");
+        let (ours, _) = own.rsplit_once(' ').expect("fields");
+        let listed = format!("aaa {own}\nbbb {ours} 1\nccc\nddd elsewhere {ours} 1\n");
+        assert_eq!(of_dead(&listed), ["bbb"]);
+    }
 }

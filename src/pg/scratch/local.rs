@@ -11,10 +11,12 @@ use tokio::process::{Child, Command};
 
 use super::{Needs, binaries, connection};
 use crate::base::ids::random_hex;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, process};
 use crate::pg::connect::Target;
 
 const PREFIX: &str = "pgkeep-drill-";
+/// File in the folder with the identity of the process that made it.
+const OWNER: &str = "pgkeep-process";
 const PORT: u16 = 5432;
 
 /// Settings of a server whose data nobody will miss: no durability, no listener, no archiving, no background work on the rows.
@@ -62,9 +64,13 @@ impl LocalServer {
         let base = std::env::temp_dir();
         remove_leftovers(&base);
         let folder = tempfile::Builder::new()
-            .prefix(&format!("{PREFIX}{}-", std::process::id()))
+            .prefix(PREFIX)
             .tempdir_in(&base)
             .map_err(|e| Error::denied(format!("make a folder for the throwaway server in {}", base.display())).source(e))?;
+        if let Some(owner) = process::own() {
+            fs::write(folder.path().join(OWNER), owner)
+                .map_err(|e| Error::denied("write whose folder the throwaway server's is").source(e))?;
+        }
         prepare(folder.path(), account)?;
         let password = random_hex(16);
         init(&bin, account, folder.path(), &needs.superuser, &password).await?;
@@ -203,17 +209,15 @@ fn tail(log: &Path) -> String {
     if lines.is_empty() { "it said nothing".to_owned() } else { lines.into_iter().rev().collect::<Vec<_>>().join("; ") }
 }
 
-/// Ends servers and removes folders of drills whose pgkeep was killed: the folder's name carries its process id.
+/// Ends servers and removes folders of drills whose pgkeep is known to be dead: a file in the folder says which process it was. A folder
+/// without that file stays, for its process may be about to write it.
 fn remove_leftovers(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(owner) =
-            name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()).and_then(|pid| pid.parse::<u32>().ok())
-        else {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) || !entry.file_type().is_ok_and(|t| t.is_dir()) {
             continue;
-        };
-        if Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{owner}")).exists() {
+        }
+        if fs::read_to_string(entry.path().join(OWNER)).is_ok_and(|owner| process::is_dead(owner.trim())) {
             end_leftover(&entry.path());
         }
     }
@@ -231,5 +235,28 @@ fn end_leftover(folder: &Path) {
     }
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::debug!(folder = %folder.display(), %error, "leftover of an earlier drill stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_folders_of_dead_processes_are_removed() {
+        let base = tempfile::tempdir().expect("folder");
+        let own = process::own().expect("Linux tells");
+        let (ours, _) = own.rsplit_once(' ').expect("fields");
+        let folders = [("live", Some(own.clone())), ("unknown", None), ("elsewhere", Some(format!("x{own}")))];
+        for (name, owner) in folders.iter().cloned().chain([("dead", Some(format!("{ours} 1")))]) {
+            let folder = base.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&folder).expect("folder");
+            owner.into_iter().for_each(|owner| fs::write(folder.join(OWNER), owner).expect("owner"));
+        }
+        remove_leftovers(base.path());
+        let mut left: Vec<String> =
+            base.path().read_dir().expect("list").map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        left.sort();
+        assert_eq!(left, ["elsewhere", "live", "unknown"].map(|name| format!("{PREFIX}{name}")));
     }
 }

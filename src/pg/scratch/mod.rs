@@ -14,6 +14,7 @@ use super::facts::{ServerFacts, server_facts};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::secret::Secret;
 use crate::base::shutdown::Shutdown;
+use crate::base::sql::ident;
 use crate::base::{Error, Kind, Result};
 
 /// How long a new server may take until it answers.
@@ -74,6 +75,16 @@ impl Scratch {
             },
         };
         let facts = await_answer(&target, &server, clock, shutdown).await?;
+        if matches!(server, Server::Foreign) && (facts.system_identifier.is_none() || needs.system_identifier.is_none()) {
+            return Err(Error::denied(format!(
+                "it cannot be told whether {} is the cluster that was backed up: a system identifier is unknown",
+                target.describe()
+            ))
+            .hint(
+                "use 'auto', 'local' or 'docker' under verify.scratch, or, on both servers, let the role run it: \
+                 GRANT EXECUTE ON FUNCTION pg_control_system() TO …, and make a new backup",
+            ));
+        }
         if facts.system_identifier.is_some() && facts.system_identifier == needs.system_identifier {
             return Err(Error::conflict(format!(
                 "{} is the cluster that was backed up; a drill never runs there",
@@ -114,6 +125,21 @@ impl Scratch {
             Server::Docker(_) => "docker",
             Server::Foreign => "server",
         }
+    }
+
+    /// Drops these roles on a server that is not ours alone, and returns those that stay, with the reason. Their databases must be gone.
+    pub async fn drop_roles(&self, roles: &[String]) -> Vec<(String, Error)> {
+        let mut left = Vec::new();
+        for role in roles {
+            let dropped = async {
+                let session = self.target.connect_maintenance().await?;
+                session.run(&format!("drop role {role}"), &format!("DROP ROLE IF EXISTS {}", ident(role))).await
+            };
+            if let Err(error) = dropped.await {
+                left.push((role.clone(), error));
+            }
+        }
+        left
     }
 
     /// Ends the server and removes its files.

@@ -18,7 +18,7 @@ use pgkeep::repo::runs::{self, Run, RunKind, RunState};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::verify::{self, Finding, Severity};
 use pgkeep::repo::{gc, pins};
-use pgkeep::store::Key;
+use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
 
 use super::support::*;
 
@@ -238,4 +238,108 @@ async fn runs_and_proofs_are_kept_and_stale_runs_become_failed() {
     proofs::record(&d.vault, &proof).await.unwrap();
     assert_eq!(proofs::of(&d.vault, &d.head.backup).await.unwrap(), std::slice::from_ref(&proof));
     assert_eq!(proofs::all(&d.vault).await.unwrap(), [proof]);
+}
+
+#[tokio::test]
+async fn one_damaged_side_document_hides_nothing_and_stops_only_a_prune() {
+    let d = whole().await;
+    let next = backup(&d.vault, &data(4, 61)).await.unwrap();
+    let put = |key: &Key, text: &'static str| d.disk.objects.lock().unwrap().insert(key.clone(), text.into());
+    let layout = d.vault.layout();
+    let proof = Proof {
+        backup: next.backup.clone(),
+        level: Level::Content,
+        at: next.started_at,
+        passed: true,
+        seconds: 1.0,
+        tool: String::new(),
+        findings: vec![],
+        details: serde_json::Value::Null,
+    };
+    proofs::record(&d.vault, &proof).await.unwrap();
+    put(&layout.proof(&d.head.backup, d.head.started_at, "content"), "{");
+    assert_eq!(proofs::all(&d.vault).await.unwrap(), [proof]);
+
+    put(&layout.pin(&d.head.backup), "");
+    assert_eq!(pins::all(&d.vault).await.unwrap()[0].backup, d.head.backup, "an unreadable pin protects");
+    let drop = gc::Drop { backup: d.head.backup.clone(), reasons: vec!["old".to_owned()] };
+    assert_eq!(gc::plan(&d.vault, &[drop], GRACE).await.unwrap_err().kind(), Kind::Conflict);
+    pins::unpin(&d.vault, &d.head.backup).await.unwrap();
+    assert_eq!(pins::all(&d.vault).await.unwrap(), vec![]);
+
+    let of_parts = layout.parts_tombstone(&RunId::generate(d.head.started_at));
+    for key in [of_parts, layout.tombstone(&d.head.backup)] {
+        put(&key, "{\"x\": 1}");
+        let listing = Listing::read(&d.vault).await.unwrap();
+        assert_eq!(listing.find(&Selector::Latest).unwrap().backup, next.backup);
+        let e = gc::plan(&d.vault, &[], GRACE).await.unwrap_err();
+        assert!(e.kind() == Kind::Integrity && e.message().contains("tombstone"), "{e}");
+    }
+    let listing = Listing::read(&d.vault).await.unwrap();
+    assert_eq!((listing.backups.len(), &listing.damaged[0].backup), (1, &d.head.backup), "it may be marked: it is not offered");
+    assert_eq!(listing.find(&Selector::Backup(d.head.backup.clone())).unwrap_err().kind(), Kind::Integrity);
+    backup(&d.vault, &data(4, 62)).await.unwrap();
+}
+
+/// A store that loses one part between listing and look, and sees by itself that another is damaged.
+#[tokio::test]
+async fn parts_that_vanish_or_that_the_store_calls_damaged_are_findings() {
+    use pgkeep::store::faulty::{Fault, FaultyStore, Operation};
+    let d = whole().await;
+    let (gone, gone_id, _) = d.part(0).await;
+    let (bad, bad_id, _) = d.part(1).await;
+    let (disk, vanishing) = (d.disk.clone(), gone.clone());
+    let store = FaultyStore::new(Process::new(&d.disk)).rule(move |request| {
+        let (disk, vanishing) = (disk.clone(), vanishing.clone());
+        (request.operation == Operation::Head && request.key == vanishing.as_str()).then(|| {
+            Fault::call(move |_| {
+                disk.objects.lock().unwrap().remove(&vanishing);
+            })
+        })
+    });
+    let vault = Vault::open(Arc::new(store), "db", d.clock.clone() as SharedClock).await.unwrap();
+    let found = verify::presence(&vault, &d.head, &Silent, &Shutdown::new()).await.unwrap().findings;
+    assert_eq!(ids(&found), [("part-missing", gone_id.to_string().as_str())]);
+
+    let store = Arc::new(Noticing { inner: Process::new(&d.disk), key: bad });
+    let vault = Vault::open(store, "db", d.clock.clone() as SharedClock).await.unwrap();
+    let found = verify::content(&vault, &d.head, &Silent, &Shutdown::new()).await.unwrap().findings;
+    let mut expected = [("part-damaged", bad_id.to_string()), ("part-missing", gone_id.to_string())];
+    expected.sort();
+    assert_eq!(ids(&found), expected.iter().map(|(id, part)| (*id, part.as_str())).collect::<Vec<_>>());
+}
+
+/// Finds one object's checksum wrong whenever it is read.
+#[derive(Debug)]
+struct Noticing {
+    inner: Arc<Process>,
+    key: Key,
+}
+
+#[async_trait::async_trait]
+impl Store for Noticing {
+    async fn get_versioned(&self, key: &Key) -> StoreResult<(bytes::Bytes, ETag)> {
+        if *key == self.key {
+            return Err(Error::integrity(format!("'{key}' does not have its checksum")).into());
+        }
+        self.inner.get_versioned(key).await
+    }
+    async fn put(&self, key: &Key, body: bytes::Bytes, mode: PutMode) -> StoreResult<ETag> {
+        self.inner.put(key, body, mode).await
+    }
+    async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
+        self.inner.head(key, checksum).await
+    }
+    fn list(&self, prefix: &str) -> futures::stream::BoxStream<'_, StoreResult<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+    async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
+        self.inner.list_folders(prefix).await
+    }
+    async fn delete(&self, key: &Key) -> StoreResult<()> {
+        self.inner.delete(key).await
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
 }
