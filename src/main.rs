@@ -6,10 +6,6 @@ use clap::Parser as _;
 use pgkeep::base::shutdown::Shutdown;
 use pgkeep::cli::{self, args::Cli};
 
-// Parts are megabytes, made on one thread and freed on another; glibc keeps such memory in its arenas, mimalloc gives it back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -12,7 +12,7 @@ pub const PART_MAX_BYTES: usize = 16 << 20;
 /// zstd level of parts and contents: on COPY text level 3 is slower and no smaller.
 pub const ZSTD_LEVEL: i32 = 1;
 /// Plaintext bytes of parts between "cut" and "stored" over all workers: bounds memory whatever the store's speed.
-pub const IN_FLIGHT_BYTES: usize = 24 << 20;
+pub const IN_FLIGHT_BYTES: usize = 16 << 20;
 /// Requests in flight to one store.
 pub const STORE_CONCURRENCY: usize = 16;
 /// How long a lease is valid without renewal: a dead holder is replaced within a minute or two.

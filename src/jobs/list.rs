@@ -274,7 +274,8 @@ mod tests {
     fn a_failure_stands_until_a_verification_as_deep_passes() {
         use Level::{Content, Presence, Restore};
         let backup: BackupId = "20261122T021500Z-7f3a".parse().expect("id");
-        let cases: &[(&[(Level, bool)], Option<Level>, bool)] = &[
+        type Case = (&'static [(Level, bool)], Option<Level>, bool);
+        let cases: &[Case] = &[
             (&[], None, false),
             (&[(Presence, true), (Restore, true), (Content, true)], Some(Restore), false),
             (&[(Content, false), (Presence, true)], Some(Presence), true),

@@ -1,5 +1,8 @@
 //! Rows → parts. Cut points depend on the rows alone, so that the same rows give the same parts in every backup.
 
+use std::sync::Arc;
+
+use super::buffers::Buffers;
 use crate::base::fingerprint::{Fingerprint, row_hash};
 use crate::base::limits::{PART_MAX_BYTES, PART_MIN_BYTES, PART_TARGET_BYTES};
 use crate::base::{Error, Result};
@@ -27,12 +30,13 @@ pub struct Chunker {
     sizes: Sizes,
     per_byte: u64,
     open: Vec<u8>,
+    buffers: Arc<Buffers>,
 }
 
 impl Chunker {
-    /// With parts of these sizes.
-    pub fn new(sizes: Sizes) -> Self {
-        Self { sizes, per_byte: u64::MAX / (sizes.target as u64).max(1), open: Vec::new() }
+    /// With parts of these sizes, in memory from `buffers`.
+    pub(super) fn new(sizes: Sizes, buffers: Arc<Buffers>) -> Self {
+        Self { sizes, per_byte: u64::MAX / (sizes.target as u64).max(1), open: Vec::new(), buffers }
     }
 
     /// Bytes in the open part.
@@ -54,14 +58,14 @@ impl Chunker {
             let before = self.open.len() + at - copied;
             if before > 0 && before + row.len() > self.sizes.max {
                 self.open.extend_from_slice(&rows[copied..at]);
-                ended(std::mem::take(&mut self.open));
+                ended(std::mem::replace(&mut self.open, self.buffers.take()));
                 copied = at;
             }
             at = newline + 1;
             let len = self.open.len() + at - copied;
             if len >= self.sizes.min && (hash as u64) < (row.len() as u64).saturating_mul(self.per_byte) {
                 self.open.extend_from_slice(&rows[copied..at]);
-                ended(std::mem::take(&mut self.open));
+                ended(std::mem::replace(&mut self.open, self.buffers.take()));
                 copied = at;
             }
         }
@@ -87,7 +91,7 @@ mod tests {
 
     /// Cuts `rows`, given in calls of `batch` rows each.
     fn cut(rows: &[Vec<u8>], batch: usize) -> (Vec<Vec<u8>>, Fingerprint) {
-        let mut chunker = Chunker::new(SMALL);
+        let mut chunker = Chunker::new(SMALL, Arc::default());
         let (mut parts, mut fingerprint) = (Vec::new(), Fingerprint::default());
         for rows in rows.chunks(batch.max(1)) {
             chunker.push(&rows.concat(), &mut fingerprint, |p| parts.push(p)).expect("whole rows");
@@ -149,7 +153,7 @@ mod tests {
 
     #[test]
     fn torn_rows_are_refused() {
-        let e = Chunker::new(SMALL).push(b"half a row", &mut Fingerprint::default(), |_| {}).expect_err("refused");
+        let e = Chunker::new(SMALL, Arc::default()).push(b"half a row", &mut Fingerprint::default(), |_| {}).expect_err("refused");
         assert_eq!(e.kind(), crate::base::Kind::Internal);
     }
 }

@@ -24,14 +24,16 @@ pub struct Packed {
     pub sha256: Checksum,
 }
 
-/// Compresses a part.
-pub fn pack(plain: &[u8]) -> Result<Packed> {
+/// Compresses a part, in `scratch`: the object is much smaller than the room that compressing needs.
+pub fn pack(plain: &[u8], scratch: &mut Vec<u8>) -> Result<Packed> {
     let broken = |e| Error::internal("compress a part").source(e);
     let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(broken)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
-    let stored = compressor.compress(plain).map_err(broken)?;
-    Ok(Packed { sha256: Checksum::of(&stored), stored: stored.into() })
+    scratch.clear();
+    scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+    compressor.compress_to_buffer(plain, scratch).map_err(broken)?;
+    Ok(Packed { sha256: Checksum::of(scratch), stored: Bytes::copy_from_slice(scratch) })
 }
 
 /// Decompresses the object of part `id` and proves that it is that part. `size` is the recorded size of the plaintext, where one is known: an
@@ -64,9 +66,9 @@ mod tests {
     fn packing_round_trips_and_any_changed_byte_is_found() {
         let plain: Vec<u8> = (0..5000u32).flat_map(|i| format!("{}\n", i % 97).into_bytes()).collect();
         let id = part_id(&plain);
-        let packed = pack(&plain).expect("pack");
+        let packed = pack(&plain, &mut Vec::new()).expect("pack");
         assert!(packed.stored.len() < plain.len() / 2);
-        assert_eq!(pack(&plain).expect("pack").stored, packed.stored);
+        assert_eq!(pack(&plain, &mut Vec::new()).expect("pack").stored, packed.stored);
         assert_eq!(unpack(&id, &packed.stored, Some(plain.len() as u64)).expect("unpack"), plain);
         for at in 0..packed.stored.len() {
             let mut bad = packed.stored.to_vec();

@@ -40,10 +40,11 @@ struct Current {
 
 impl GroupWriter {
     pub(super) fn new(shared: Arc<Shared>, name: &str, sizes: Sizes) -> Self {
+        let chunker = Chunker::new(sizes, Arc::clone(&shared.buffers));
         Self {
             shared,
             name: name.to_owned(),
-            chunker: Chunker::new(sizes),
+            chunker,
             slot: None,
             current: None,
             streams: Vec::new(),

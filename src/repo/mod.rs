@@ -5,6 +5,7 @@
 //! store has) → [`commit`]. Reading: [`listing`] finds a backup, [`reader`] gives its streams back, [`verify`] proves them. Removing: [`gc`] plans,
 //! [`sweep`] applies. The rest are small documents beside the backups.
 
+mod buffers;
 pub mod chunk;
 pub mod codec;
 pub mod commit;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::buffers::Buffers;
 use super::chunk::Sizes;
 use super::codec::{Packed, pack, part_id, unpack};
 use super::contents::PartRecord;
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) vault: Vault,
     pub(super) backup: BackupId,
     index: PartIndex,
+    pub(super) buffers: Arc<Buffers>,
     sizes: Sizes,
     /// One permit per byte of plaintext between "cut" and "stored".
     budget: Arc<Semaphore>,
@@ -102,6 +104,7 @@ impl Writer {
             vault: vault.clone(),
             backup,
             index,
+            buffers: Arc::default(),
             sizes,
             budget: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
             stop: stop.clone(),
@@ -190,7 +193,12 @@ impl Shared {
     async fn store(self: Arc<Self>, slot: usize, plain: Vec<u8>, _room: OwnedSemaphorePermit) {
         let work = async {
             let shared = Arc::clone(&self);
-            let prepared = blocking(move || shared.prepare(slot, &plain)).await?;
+            let prepared = blocking(move || {
+                let prepared = shared.prepare(slot, &plain);
+                shared.buffers.give(plain);
+                prepared
+            })
+            .await?;
             self.place(prepared).await
         };
         if let Some(Err(error)) = self.stop.run_until_cancelled(self.shutdown.guard(work)).await {
@@ -216,7 +224,14 @@ impl Shared {
             }
             None => PutMode::Create,
         };
-        Ok(Prepared::New { id, size, packed: pack(plain)?, mode })
+        Ok(Prepared::New { id, size, packed: self.pack(plain)?, mode })
+    }
+
+    fn pack(&self, plain: &[u8]) -> Result<Packed> {
+        let mut scratch = self.buffers.take();
+        let packed = pack(plain, &mut scratch);
+        self.buffers.give(scratch);
+        packed
     }
 
     async fn place(&self, prepared: Prepared) -> Result<()> {
