@@ -30,6 +30,8 @@ use crate::policy::Environment;
 
 /// Variable that replaces `-v`: a filter as `tracing` reads it.
 const LOG_VARIABLE: &str = "PGKEEP_LOG";
+/// Crates that log the statements they send.
+const DRIVERS: &[&str] = &["tokio_postgres", "postgres"];
 
 /// Prints what clap has to say: help and version to stdout with code 0, a mistake to stderr with the usage code, and as JSON where that was asked for.
 pub fn usage_error(error: &clap::Error) -> ExitCode {
@@ -42,6 +44,15 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
     ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
 }
 
+/// A filter that never lets the PostgreSQL driver log statements, which it does below `info`: they hold passwords. Directives by span are left
+/// out, because they would hold for whatever runs inside it, the driver included.
+fn log_filter(text: &str) -> Option<EnvFilter> {
+    let wanted = |d: &&str| !d.contains('[') && !DRIVERS.iter().any(|driver| d.trim_start().starts_with(driver));
+    let drivers: Vec<String> = DRIVERS.iter().map(|d| format!("{d}=info")).collect();
+    let directives: Vec<&str> = text.split(',').filter(wanted).chain(drivers.iter().map(String::as_str)).collect();
+    EnvFilter::try_new(directives.join(",")).ok()
+}
+
 /// Logs to stderr, warnings by default.
 pub fn init_logging(global: &Global) {
     let level = match (global.quiet, global.verbose) {
@@ -52,7 +63,7 @@ pub fn init_logging(global: &Global) {
         (false, _) => "debug",
     };
     let filter =
-        std::env::var(LOG_VARIABLE).ok().and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(level));
+        std::env::var(LOG_VARIABLE).ok().and_then(|text| log_filter(&text)).or_else(|| log_filter(level)).unwrap_or_default();
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

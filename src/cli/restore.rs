@@ -24,14 +24,15 @@ pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<
         write_out(&plan_text(&planned));
     }
     let drops: usize = planned.databases.iter().map(|d| d.plan.drop.len()).sum();
-    if drops > 0 && !args.yes {
-        let question = format!("Drop {drops} objects in the target and restore?");
+    let emptied: usize = planned.databases.iter().map(|d| d.plan.emptied().count()).sum();
+    if drops + emptied > 0 && !args.yes {
+        let question = format!("Drop {drops} objects and empty {emptied} tables in the target, and restore?");
         match if json { None } else { confirm(&question) } {
             Some(true) => {}
             Some(false) => return Err(Error::cancelled("nothing was changed")),
             None => {
                 return Err(Error::usage(format!(
-                    "nothing was changed: --clean drops {drops} objects in the target and needs a yes"
+                    "nothing was changed: --clean drops {drops} objects and empties {emptied} tables in the target, and needs a yes"
                 ))
                 .hint("look at --plan, then run again with --yes"));
             }

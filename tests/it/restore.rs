@@ -13,14 +13,15 @@ use futures::stream::BoxStream;
 use pgkeep::base::ids::random_hex;
 use pgkeep::base::shutdown::Shutdown;
 use pgkeep::base::sql::Sql;
-use pgkeep::base::{Kind, Result};
+use pgkeep::base::{Error, Kind, Result};
 use pgkeep::pg::compare::{ObjectDifference, compare};
 use pgkeep::pg::copy::Source;
 use pgkeep::pg::export::export_cluster;
-use pgkeep::pg::facts::drop_database;
+use pgkeep::pg::facts::drop_database as drop_by_target;
 use pgkeep::pg::restore::{RestoreInput, RestoreOptions, RestoreOutcome, RestorePlan, execute, plan};
 use tokio::sync::Notify;
 
+use super::support::cli::{Home, StoreKind, drop_database, finance, finish, new_name};
 use super::support::rows::{Memory, clock, export_to, input, options, silent, target};
 use super::support::server::{Database, Server};
 
@@ -92,7 +93,7 @@ fn fresh(server: &Server) -> (String, String) {
 }
 
 async fn remove(server: &Server, name: &str) {
-    drop_database(&target(&server.url("postgres")), name).await.expect("drop");
+    drop_by_target(&target(&server.url("postgres")), name).await.expect("drop");
 }
 
 async fn count(database_url: &str, server: &Server, sql: &str) -> i64 {
@@ -340,6 +341,12 @@ async fn parts_can_be_restored_beside_other_things_and_rows_alone() {
     assert!(same.is_equal(), "{same:#?}");
     let error = restore(&url, &backup, &memory, &options).await.err().expect("refused");
     assert!(error.kind() == Kind::Conflict && error.message().contains("holds rows"), "{error:?}");
+    // The partitioned table refers to accounts, which therefore cannot be truncated.
+    let again = RestoreOptions { clean: true, ..options };
+    let done = restore(&url, &backup, &memory, &again).await.expect("replace rows");
+    assert!(done.outcome.is_complete() && done.plan.emptied().any(|t| t.contains("accounts")), "{:#?}", done.outcome);
+    let same = compare(&target(&url), &backup, 2, &silent(), &Shutdown::new()).await.expect("compare");
+    assert!(same.is_equal(), "{same:#?}");
     remove(&server, &name).await;
 
     let scratch = server.database("scratch").await;
@@ -477,4 +484,141 @@ async fn a_role_without_superuser_can_restore_what_belongs_to_others() {
         remove(&server, &name).await;
         server.admin(&[format!("DROP ROLE {owner}"), format!("DROP ROLE {reader}"), format!("DROP ROLE {admin}")]).await;
     }
+}
+
+/// Gives one piece of a stream, then an error; whole streams otherwise.
+struct Broken {
+    memory: Memory,
+    stream: String,
+    kind: Kind,
+}
+
+#[async_trait]
+impl Source for Broken {
+    async fn open(&self, name: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let rows = self.memory.open(name).await?;
+        if name != self.stream {
+            return Ok(rows);
+        }
+        let error = Err(Error::new(self.kind, "part 4f2a is not what it should be"));
+        Ok(rows.take(1).chain(futures::stream::iter([error])).boxed())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_part_costs_its_table_alone_and_a_vault_that_is_away_ends_the_restore() {
+    let server = Server::of(17);
+    let original = sample(&server).await;
+    let memory = Memory::default();
+    let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+    let stream = backup.tables.iter().find(|t| t.table == "accounts").expect("accounts").streams[0].stream.clone();
+    for kind in [Kind::Integrity, Kind::NotFound] {
+        let (name, url) = fresh(&server);
+        let goal = target(&url);
+        let plan = plan(&goal, &backup, &two_jobs()).await.expect("plan");
+        let source = Arc::new(Broken { memory: memory.clone(), stream: stream.clone(), kind });
+        let outcome = execute(&goal, &backup, &plan, source, &silent(), &Shutdown::new(), &clock()).await.expect("restore");
+        assert!(outcome.errors[0].entry.contains("accounts") && outcome.errors[0].message.contains("4f2a"), "{outcome:#?}");
+        assert!(outcome.mismatches.iter().any(|m| m.entry.contains("accounts") && (m.loaded, m.expected) == (0, 504)));
+        assert_eq!(outcome.mismatches.len(), 1, "{outcome:#?}");
+        assert_eq!(count(&url, &server, "SELECT count(*) FROM accounts").await, 0);
+        assert_eq!(count(&url, &server, "SELECT count(*) FROM transactions").await, 5000);
+        remove(&server, &name).await;
+    }
+    let existing = server.database("existing").await;
+    let goal = target(&existing.url());
+    let plan = plan(&goal, &backup, &RestoreOptions { clean: true, ..two_jobs() }).await.expect("plan");
+    let source = Arc::new(Broken { memory, stream, kind: Kind::Unavailable });
+    let error = execute(&goal, &backup, &plan, source, &silent(), &Shutdown::new(), &clock()).await.expect_err("away");
+    let message = error.full_message();
+    assert!(error.kind() == Kind::Unavailable && message.contains("4f2a"), "{error:?}");
+    assert!(message.contains("existed before") && message.contains("incomplete") && message.contains("dropped"), "{message}");
+    existing.remove().await;
+    original.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_with_any_object_of_a_user_is_not_empty() {
+    let server = Server::of(17);
+    let original = server.database("source").await;
+    let memory = Memory::default();
+    let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+    for set_up in [
+        "CREATE TYPE pair AS (a int, b int)",
+        "CREATE TYPE shell",
+        "CREATE CAST (json AS xml) WITH INOUT",
+        "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4eq)",
+        "CREATE PUBLICATION p",
+        "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE COLLATION c (locale = 'C')",
+        "CREATE TEXT SEARCH CONFIGURATION t (COPY = pg_catalog.simple)",
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+    ] {
+        let busy = server.database("busy").await;
+        let empty = plan(&target(&busy.url()), &backup, &two_jobs()).await.expect("an empty target");
+        assert_eq!(empty.target.objects, 0);
+        busy.connect().await.batch_execute(set_up).await.expect(set_up);
+        let error = plan(&target(&busy.url()), &backup, &two_jobs()).await.expect_err(set_up);
+        assert!(error.kind() == Kind::Conflict && error.message().contains("not empty"), "{set_up}: {error:?}");
+        busy.remove().await;
+    }
+    original.remove().await;
+}
+
+#[tokio::test]
+async fn emptying_tables_needs_a_yes_and_a_partitioned_table_comes_with_its_rows() {
+    let server = Server::of(17);
+    let source = finance(&server, 2_000).await;
+    let home = Home::new(StoreKind::File);
+    home.policy("finance", &source, "");
+    home.json(&["backup", "finance"]);
+    let before = server.pg_dump(&source.name, &[]);
+    let client = source.connect().await;
+    client.batch_execute("DELETE FROM finance.transactions").await.expect("lose rows");
+    let lost = server.pg_dump(&source.name, &[]);
+    let arguments = ["restore", "finance", "--to", &source.url(), "--data-only", "--clean", "--table", "finance.transactions"];
+    let refused = home.run(&arguments).exits(2).says(&["--yes", "empties"]);
+    assert!(refused.stdout.contains("table \"finance\".\"transactions"), "{}", refused.stdout);
+    assert!(server.pg_dump(&source.name, &[]) == lost, "a restore that was not confirmed changed the target");
+    home.run(&[&arguments[..], &["--yes"]].concat()).exits(0);
+    assert!(server.pg_dump(&source.name, &[]) == before, "pg_dump differs");
+
+    let copy = new_name("partitioned");
+    let url = server.url(&copy);
+    home.run(&["restore", "finance", "--to", &url, "--table", "finance.transactions", "--yes"]).exits(0);
+    let rows = "SELECT count(*) FROM finance.transactions";
+    let expected = count(&source.url(), &server, rows).await;
+    assert!(expected > 0);
+    assert_eq!(count(&url, &server, rows).await, expected);
+    drop_database(&server, &copy).await;
+    drop(client);
+    source.remove().await;
+}
+
+#[tokio::test]
+async fn no_log_level_shows_statements_with_passwords() {
+    let server = Server::of(17);
+    let source = server.database("passwords").await;
+    let role = format!("logged_{}", random_hex(4));
+    server.admin(&[format!("CREATE ROLE {role} LOGIN PASSWORD 'open sesame'")]).await;
+    let set_up = format!("CREATE TABLE t (a int); ALTER TABLE t OWNER TO {role}");
+    source.connect().await.batch_execute(&set_up).await.expect("set up");
+    let home = Home::new(StoreKind::File);
+    home.policy("secret", &source, "");
+    home.json(&["backup", "secret"]);
+    source.connect().await.batch_execute("ALTER TABLE t OWNER TO CURRENT_USER").await.expect("owner");
+    for level in ["trace", "trace,tokio_postgres=trace,tokio_postgres::query=trace,[{}]=trace", "debug"] {
+        server.admin(&[format!("DROP ROLE {role}")]).await;
+        let copy = new_name("passwords");
+        let arguments = ["restore", "secret", "--to", &server.url(&copy), "--table", "public.t", "--yes", "-vvv"];
+        let mut command = home.command(&arguments);
+        command.env("PGKEEP_LOG", level);
+        let ran = finish(command, &arguments).exits(0);
+        assert!(!ran.stderr.contains("SCRAM-SHA-256$") && !ran.stdout.contains("SCRAM-SHA-256$"), "{level}");
+        let made = format!("SELECT count(*) FROM pg_authid WHERE rolname = '{role}' AND rolpassword LIKE 'SCRAM%'");
+        assert_eq!(count(&server.url("postgres"), &server, &made).await, 1, "the statement with the password was run");
+        drop_database(&server, &copy).await;
+    }
+    source.remove().await;
+    server.admin(&[format!("DROP ROLE {role}")]).await;
 }

@@ -359,6 +359,15 @@ fn drops(options: &RestoreOptions, exists: bool, chosen: &[&Entry]) -> Vec<Strin
         .collect()
 }
 
+impl RestorePlan {
+    /// Ids of the entries whose tables lose the rows that they hold in the target (`clean` with `data_only`).
+    pub fn emptied(&self) -> impl Iterator<Item = &str> {
+        let empties = self.options.clean && self.options.data_only;
+        let tables = self.tables.iter().map(String::as_str).filter(|entry| *entry != TableData::LARGE_OBJECTS);
+        tables.filter(move |_| empties)
+    }
+}
+
 impl fmt::Display for RestorePlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = &self.target;
@@ -376,8 +385,10 @@ impl fmt::Display for RestorePlan {
         if !self.drop.is_empty() {
             writeln!(f, "remove     {} objects first", format_count(self.drop.len() as u64))?;
         }
-        if self.options.clean && self.options.data_only {
-            writeln!(f, "empty      {} tables first", format_count(self.tables.len() as u64))?;
+        let emptied: Vec<&str> = self.emptied().collect();
+        if !emptied.is_empty() {
+            writeln!(f, "empty      {} tables first", format_count(emptied.len() as u64))?;
+            emptied.iter().try_for_each(|entry| writeln!(f, "           {entry}"))?;
         }
         if !self.create_roles.is_empty() {
             writeln!(f, "roles      {}", self.create_roles.join(", "))?;

@@ -94,10 +94,19 @@ pub async fn execute(
         result = restore(&work, plan) => result,
     };
     if let Err(error) = result {
-        if !plan.create_database {
-            return Err(error);
-        }
         let name = target.database();
+        if !plan.create_database {
+            let lost = match (plan.drop.len(), plan.emptied().count()) {
+                (0, 0) => String::new(),
+                (drops, emptied) => format!(", and of it {drops} objects may have been dropped and {emptied} tables emptied"),
+            };
+            let message = format!(
+                "{} (database {name} existed before; what was restored into it is incomplete{lost})",
+                error.full_message()
+            );
+            let hint = error.hint_text().unwrap_or("restore again with --clean, or into a database of another name").to_owned();
+            return Err(Error::new(error.kind(), message).hint(hint));
+        }
         let message = format!("{} (database {name} was made by this restore and is incomplete)", error.full_message());
         return Err(Error::new(error.kind(), message).hint(format!("drop it before the next try: DROP DATABASE {}", ident(name))));
     }
@@ -250,13 +259,24 @@ async fn rows(work: &Arc<Work>, session: &Session, plan: &RestorePlan) -> Result
     load_all(work, tables).await
 }
 
+/// Removes the rows of exactly these tables. A table that a partitioned one refers to cannot be truncated without that one, which could hold
+/// partitions that are not in the backup: then rows are deleted, with triggers and foreign keys silent.
 async fn empty(session: &Session, tables: &[TableData]) -> Result<()> {
     let names: Vec<String> =
         tables.iter().filter(|t| !t.is_large_objects()).map(|t| format!("ONLY {}", qualified(&t.schema, &t.table))).collect();
     if names.is_empty() {
         return Ok(());
     }
-    session.run("empty the tables", &format!("TRUNCATE {}", names.join(", "))).await
+    let Err(refused) = session.run("empty the tables", &format!("TRUNCATE {}", names.join(", "))).await else { return Ok(()) };
+    if session.is_closed() {
+        return Err(refused);
+    }
+    let deletes: Vec<String> = names.iter().map(|name| format!("DELETE FROM {name}")).collect();
+    let text = format!("SELECT set_config('session_replication_role', 'replica', true); {}", deletes.join("; "));
+    session.run("delete the rows of the tables", &text).await.map_err(|error| {
+        tracing::warn!(error = error.full_message(), "rows could not be deleted either");
+        refused
+    })
 }
 
 async fn after_rows(work: &Arc<Work>, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {

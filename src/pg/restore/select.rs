@@ -1,7 +1,7 @@
 //! Which entries a restore takes: all, or those of chosen tables and schemas with everything attached to them.
 //!
-//! Attached are pieces of a chosen object (indexes, constraints, triggers, defaults, policies, …) and the sequences that its columns use or
-//! own. What it needs beyond that (a type of another schema, a function of a trigger) comes along, without rows, where the target is empty; a
+//! Attached are pieces of a chosen object (indexes, constraints, triggers, defaults, policies, …), the partitions of a chosen table, which hold
+//! its rows, and the sequences that its columns use or own. What it needs beyond that (a type of another schema, a function of a trigger) comes along, without rows, where the target is empty; a
 //! target with objects of its own must have it, and the plan names it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -74,6 +74,7 @@ fn chosen<'a>(
     let by_id: HashMap<&str, &Entry> = input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
     let mut chosen = named(input, options)?;
     attach(input, &by_id, &mut chosen);
+    name_heirs(input, &chosen, warnings);
     leave_out_foreign_keys(&by_id, &mut chosen, warnings);
     let brought = if empty && !options.data_only { bring(&by_id, &chosen, warnings) } else { BTreeSet::new() };
     for schema in input.entries.iter().filter(|e| e.kind == "schema") {
@@ -131,6 +132,35 @@ fn named<'a>(input: &'a RestoreInput, options: &RestoreOptions) -> Result<HashSe
     Ok(chosen)
 }
 
+/// Tables by the table that they are joined to by the entries that `joins` accepts; such an entry is a piece of the child, or the child itself.
+fn children<'a>(input: &'a RestoreInput, joins: impl Fn(&Entry) -> bool) -> HashMap<&'a str, Vec<&'a str>> {
+    let mut found: HashMap<&str, Vec<&str>> = HashMap::new();
+    for entry in input.entries.iter().filter(|e| joins(e)) {
+        let child = entry.parent.as_deref().unwrap_or(&entry.id);
+        for parent in entry.depends.iter().filter(|d| d.starts_with("table ") && *d != child) {
+            found.entry(parent).or_default().push(child);
+        }
+    }
+    found
+}
+
+/// Names the tables that inherit from chosen ones and are not chosen: their rows show in the source's parent and will not in the target's.
+fn name_heirs(input: &RestoreInput, chosen: &HashSet<&str>, warnings: &mut Vec<String>) {
+    let inherits =
+        |e: &Entry| e.kind == "inheritance" || (e.kind == "table" && e.create.iter().any(|s| s.plain().contains("INHERITS (")));
+    let found: BTreeMap<&str, Vec<&str>> =
+        children(input, inherits).into_iter().filter(|(parent, _)| chosen.contains(parent)).collect();
+    for (parent, heirs) in found {
+        let absent: Vec<&str> = heirs.into_iter().filter(|h| !chosen.contains(h)).collect();
+        if !absent.is_empty() {
+            warnings.push(format!(
+                "{parent} is restored without the rows of tables that inherit from it: {} not selected",
+                absent.join(", ")
+            ));
+        }
+    }
+}
+
 fn attach<'a>(input: &'a RestoreInput, by_id: &HashMap<&'a str, &'a Entry>, chosen: &mut HashSet<&'a str>) {
     let mut pieces: HashMap<&str, Vec<&Entry>> = HashMap::new();
     for entry in &input.entries {
@@ -138,8 +168,13 @@ fn attach<'a>(input: &'a RestoreInput, by_id: &HashMap<&'a str, &'a Entry>, chos
             pieces.entry(parent).or_default().push(entry);
         }
     }
+    let partitions = children(input, |e| e.kind == "partition");
     let mut pending: Vec<&str> = chosen.iter().copied().collect();
     while let Some(id) = pending.pop() {
+        let partitions = partitions.get(id).into_iter().flatten().copied();
+        for child in partitions.filter(|child| chosen.insert(child)).collect::<Vec<_>>() {
+            pending.push(child);
+        }
         for piece in pieces.get(id).into_iter().flatten() {
             if chosen.insert(&piece.id) {
                 pending.push(&piece.id);
@@ -215,6 +250,32 @@ mod tests {
             bootstrap_superuser: "postgres".to_owned(),
         };
         RestoreInput { database: "d".to_owned(), source, entries, cluster: Vec::new(), tables: Vec::new() }
+    }
+
+    #[test]
+    fn a_partitioned_table_brings_its_partitions_and_a_parent_names_its_heirs() {
+        let mut inherits = entry("table", "heir", None, &["schema s", "table p"]);
+        inherits.create = vec!["CREATE TABLE heir () INHERITS (p)".into()];
+        let input = input(vec![
+            entry("table", "p", None, &["schema s"]),
+            entry("table", "a", None, &["schema s"]),
+            entry("table", "b", None, &["schema s"]),
+            entry("table", "other", None, &["schema s", "table p"]),
+            inherits,
+            entry("partition", "a", Some("table a"), &["table a", "table p"]),
+            entry("partition", "b", Some("table b"), &["table b", "table a"]),
+            entry("inheritance", "other", Some("table other"), &["table other", "table b"]),
+            entry("index", "i", Some("table b"), &["table b"]),
+        ]);
+        let options = RestoreOptions { tables: vec!["s.p".to_owned()], ..RestoreOptions::default() };
+        let found = select(&input, &options, &BTreeSet::from(["s".to_owned()]), false).expect("select");
+        let ids: Vec<&str> = found.entries.iter().map(|i| input.entries[*i].id.as_str()).collect();
+        assert_eq!(ids, ["table p", "table a", "table b", "partition a", "partition b", "index i"]);
+        assert!(found.warnings[0].contains("table b") && found.warnings[0].contains("table other"), "{:?}", found.warnings);
+        assert!(found.warnings[1].contains("table p") && found.warnings[1].contains("table heir"), "{:?}", found.warnings);
+        let child = RestoreOptions { tables: vec!["s.a".to_owned()], ..RestoreOptions::default() };
+        let found = select(&input, &child, &BTreeSet::from(["s".to_owned()]), false).expect("select");
+        assert!(!found.entries.contains(&0), "a partition does not bring its siblings");
     }
 
     #[test]
