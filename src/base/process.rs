@@ -14,14 +14,14 @@ pub fn is_dead(identity: &str) -> bool {
     let fields: Vec<&str> = identity.split(' ').collect();
     let [its_boot, its_namespace, pid, started] = fields.as_slice() else { return false };
     let (Some(boot), Some(namespace), Ok(pid)) = (boot(), namespace(), pid.parse()) else { return false };
-    boot == *its_boot && namespace == *its_namespace && has_ended(stat(1), stat(pid), started)
+    boot == *its_boot && namespace == *its_namespace && has_ended(&stat(1), &stat(pid), started)
 }
 
 /// Judges by what reading `/proc/1/stat` and the process's own file gave. With `hidepid` or `ProtectProc=invisible` a process of another
 /// user looks like none at all; but then process 1 cannot be seen either.
-fn has_ended(first: io::Result<String>, its: io::Result<String>, started: &str) -> bool {
+fn has_ended(first: &io::Result<String>, its: &io::Result<String>, started: &str) -> bool {
     match its {
-        Ok(stat) => match state_and_start(&stat) {
+        Ok(stat) => match state_and_start(stat) {
             Some(("Z" | "X", _)) => true,
             Some((_, now)) => now != started,
             None => false,
@@ -80,11 +80,11 @@ mod tests {
     fn a_process_that_cannot_be_seen_is_not_dead() {
         let running = |start: &str| Ok(format!("7 (a) b) S {}{start} 0", "0 ".repeat(18)));
         let failed = |kind: io::ErrorKind| Err::<String, _>(io::Error::from(kind));
-        assert!(!has_ended(running("1"), running("5"), "5"));
-        assert!(has_ended(running("1"), running("6"), "5"), "the id belongs to somebody else");
-        assert!(has_ended(running("1"), failed(io::ErrorKind::NotFound), "5"));
-        assert!(!has_ended(failed(io::ErrorKind::NotFound), failed(io::ErrorKind::NotFound), "5"), "all of others is hidden");
-        assert!(!has_ended(running("1"), failed(io::ErrorKind::PermissionDenied), "5"));
-        assert!(!has_ended(running("1"), Ok("garbage".to_owned()), "5"));
+        assert!(!has_ended(&running("1"), &running("5"), "5"));
+        assert!(has_ended(&running("1"), &running("6"), "5"), "the id belongs to somebody else");
+        assert!(has_ended(&running("1"), &failed(io::ErrorKind::NotFound), "5"));
+        assert!(!has_ended(&failed(io::ErrorKind::NotFound), &failed(io::ErrorKind::NotFound), "5"), "all of others is hidden");
+        assert!(!has_ended(&running("1"), &failed(io::ErrorKind::PermissionDenied), "5"));
+        assert!(!has_ended(&running("1"), &Ok("garbage".to_owned()), "5"));
     }
 }

@@ -16,9 +16,11 @@ const LINES_SHOWN: usize = 100;
 
 /// Plans, shows, asks where something could be lost, and restores.
 pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<Report> {
-    let planned = plan(cx, &args.policy, &request(args)).await?;
+    let planned = cx.shutdown.guard(plan(cx, &args.policy, &request(args))).await?;
     if args.plan {
-        return Report::new(&planned, plan_text(&planned));
+        let report = Report::new(&planned, plan_text(&planned));
+        planned.abandon().await;
+        return report;
     }
     if !json {
         write_out(&plan_text(&planned));
@@ -29,8 +31,12 @@ pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<
         let question = format!("Drop {drops} objects and empty {emptied} tables in the target, and restore?");
         match if json { None } else { confirm(&question) } {
             Some(true) => {}
-            Some(false) => return Err(Error::cancelled("nothing was changed")),
+            Some(false) => {
+                planned.abandon().await;
+                return Err(Error::cancelled("nothing was changed"));
+            }
             None => {
+                planned.abandon().await;
                 return Err(Error::usage(format!(
                     "nothing was changed: --clean drops {drops} objects and empties {emptied} tables in the target, and needs a yes"
                 ))

@@ -270,11 +270,12 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
 mod tests {
     use super::*;
 
+    type Case = (&'static [(Level, bool)], Option<Level>, bool);
+
     #[test]
     fn a_failure_stands_until_a_verification_as_deep_passes() {
         use Level::{Content, Presence, Restore};
         let backup: BackupId = "20261122T021500Z-7f3a".parse().expect("id");
-        type Case = (&'static [(Level, bool)], Option<Level>, bool);
         let cases: &[Case] = &[
             (&[], None, false),
             (&[(Presence, true), (Restore, true), (Content, true)], Some(Restore), false),

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn torn_rows_are_refused() {
-        let e = Chunker::new(SMALL, Arc::default()).push(b"half a row", &mut Fingerprint::default(), |_| {}).expect_err("refused");
+        let e =
+            Chunker::new(SMALL, Arc::default()).push(b"half a row", &mut Fingerprint::default(), |_| {}).expect_err("refused");
         assert_eq!(e.kind(), crate::base::Kind::Internal);
     }
 }

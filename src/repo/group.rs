@@ -41,15 +41,7 @@ struct Current {
 impl GroupWriter {
     pub(super) fn new(shared: Arc<Shared>, name: &str, sizes: Sizes) -> Self {
         let chunker = Chunker::new(sizes, Arc::clone(&shared.buffers));
-        Self {
-            shared,
-            name: name.to_owned(),
-            chunker,
-            slot: None,
-            current: None,
-            streams: Vec::new(),
-            pending: VecDeque::new(),
-        }
+        Self { shared, name: name.to_owned(), chunker, slot: None, current: None, streams: Vec::new(), pending: VecDeque::new() }
     }
 
     /// Begins the stream `name`, unique in the backup.

@@ -110,8 +110,12 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
     let renderer = Renderer::new(options, target.database(), &missing_tablespaces);
     let roles = plan_roles(&session, rights, input, options, &chosen, &renderer).await?;
     warnings.extend(roles.warnings);
+    let same_cluster = facts.system_identifier.is_some() && facts.system_identifier == input.source.system_identifier;
+    if !same_cluster && !is_part(options) {
+        warnings.extend(of_the_whole_server(input));
+    }
     Ok(RestorePlan {
-        same_cluster: facts.system_identifier.is_some() && facts.system_identifier == input.source.system_identifier,
+        same_cluster,
         source_database: input.database.clone(),
         source_version: input.source.version,
         create_database: !exists,
@@ -338,6 +342,15 @@ async fn plan_roles(
         warnings.push("roles are made without what only a superuser may give (SUPERUSER, REPLICATION, BYPASSRLS)".to_owned());
     }
     Ok(Roles { create: create.into_iter().collect(), entries, warnings })
+}
+
+/// What the source set for all its roles and databases at once: restoring one database must not change it for the others of the target, so it
+/// is named with the statements that would.
+fn of_the_whole_server(input: &RestoreInput) -> Vec<String> {
+    let whole = |e: &&Entry| e.kind == "parameter_privileges" || (e.kind == "role_setting" && e.name == "ALL");
+    let said = |e: &Entry| e.create.iter().chain(&e.privileges).map(crate::base::sql::Sql::plain).collect::<Vec<_>>().join("; ");
+    let entries = input.cluster.iter().filter(whole);
+    entries.map(|e| format!("{} holds for the whole server and is not restored; by hand: {}", e.id, said(e))).collect()
 }
 
 /// What `--clean` removes, dependents first.

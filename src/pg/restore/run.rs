@@ -194,7 +194,7 @@ async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<(
     let wanted: HashSet<&str> = plan.cluster.iter().map(String::as_str).collect();
     let entries = work.input.cluster.iter().filter(|e| wanted.contains(e.id.as_str()));
     let mut all = steps(entries, renderer);
-    for step in all.iter_mut().filter(|s| s.entry.kind != "role" || !plan.target.superuser) {
+    for step in all.iter_mut().filter(|_| !plan.target.superuser) {
         step.failure = Failure::Warning;
     }
     // From 16 on the server grants this by itself (see ROLE_MAKER).

@@ -133,7 +133,7 @@ fn named<'a>(input: &'a RestoreInput, options: &RestoreOptions) -> Result<HashSe
 }
 
 /// Tables by the table that they are joined to by the entries that `joins` accepts; such an entry is a piece of the child, or the child itself.
-fn children<'a>(input: &'a RestoreInput, joins: impl Fn(&Entry) -> bool) -> HashMap<&'a str, Vec<&'a str>> {
+fn children(input: &RestoreInput, joins: impl Fn(&Entry) -> bool) -> HashMap<&str, Vec<&str>> {
     let mut found: HashMap<&str, Vec<&str>> = HashMap::new();
     for entry in input.entries.iter().filter(|e| joins(e)) {
         let child = entry.parent.as_deref().unwrap_or(&entry.id);

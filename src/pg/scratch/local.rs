@@ -251,7 +251,9 @@ mod tests {
         for (name, owner) in folders.iter().cloned().chain([("dead", Some(format!("{ours} 1")))]) {
             let folder = base.path().join(format!("{PREFIX}{name}"));
             fs::create_dir(&folder).expect("folder");
-            owner.into_iter().for_each(|owner| fs::write(folder.join(OWNER), owner).expect("owner"));
+            if let Some(owner) = owner {
+                fs::write(folder.join(OWNER), owner).expect("owner");
+            }
         }
         remove_leftovers(base.path());
         let mut left: Vec<String> =
