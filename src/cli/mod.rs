@@ -30,6 +30,9 @@ use crate::policy::Environment;
 
 /// Variable that replaces `-v`: a filter as `tracing` reads it.
 const LOG_VARIABLE: &str = "PGKEEP_LOG";
+/// Threads that hash, compress and write files. The C library keeps freed memory for each thread that it serves, so more threads cost memory and
+/// bring nothing on the machines that we run on.
+const BLOCKING_THREADS: usize = 8;
 /// Crates that log the statements they send.
 const DRIVERS: &[&str] = &["tokio_postgres", "postgres"];
 
@@ -74,7 +77,8 @@ pub fn init_logging(global: &Global) {
 
 /// Runs a command to its end and returns the exit code; `shutdown` is cancelled by SIGINT and SIGTERM.
 pub fn run_blocking(cli: Cli, shutdown: Shutdown) -> u8 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => return finish("start", cli.global.json, Err(Error::internal("start the runtime").source(error))),
     };
