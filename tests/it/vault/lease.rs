@@ -176,6 +176,7 @@ async fn a_writer_that_finds_its_lease_taken_after_the_head_withdraws_it() {
 #[tokio::test]
 async fn random_holders_never_both_hold() {
     let start = seed("random_holders_never_both_hold");
+    let mut acquisitions = 0;
     for round in 0..20 {
         let mut random = Seeded(start + round);
         let (_, clock, a, b) = two_vaults().await;
@@ -214,8 +215,10 @@ async fn random_holders_never_both_hold() {
             let valid = held.iter().flatten().filter(|l| l.check().is_ok()).count();
             assert!(valid <= 1, "{at}: two leases are valid at once");
         }
-        assert!(newest > 5, "seed {}: only {newest} acquisitions", start + round);
+        acquisitions += newest;
     }
+    // One round may see few, when a prune's lease outlasts most of its steps.
+    assert!(acquisitions > 200, "seed {start}: only {acquisitions} acquisitions in 20 rounds");
 }
 
 #[tokio::test]
