@@ -144,8 +144,7 @@ impl Run {
 pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Result<Option<Run>> {
     let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
     while !keys.is_empty() {
-        let rest = keys.len().saturating_sub(STORE_CONCURRENCY);
-        if let Some(found) = read(vault, keys.split_off(rest)).await?.into_iter().find(&wanted) {
+        if let Some(found) = read(vault, take_newest(&mut keys, STORE_CONCURRENCY)).await?.into_iter().find(&wanted) {
             return Ok(Some(found));
         }
     }
@@ -155,13 +154,25 @@ pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Resul
 /// The newest `limit` runs, newest first; a record that cannot be read is left out.
 pub async fn newest(vault: &Vault, limit: usize) -> Result<Vec<Run>> {
     let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
-    let older = keys.len().saturating_sub(limit);
-    read(vault, keys.split_off(older)).await
+    let mut runs = read(vault, take_newest(&mut keys, limit)).await?;
+    runs.truncate(limit);
+    Ok(runs)
 }
 
-/// The records of `keys`, the last first.
+/// Takes the last `count` keys, and all others of the second in which the first of them began: the ids of one second have no order.
+fn take_newest(keys: &mut Vec<Key>, count: usize) -> Vec<Key> {
+    let second = |key: &Key| key.as_str().rsplit_once('-').map(|(second, _)| second.to_owned());
+    let first = keys.len().saturating_sub(count);
+    let start = keys.get(first).map_or(0, |key| {
+        let wanted = second(key);
+        keys[..first].iter().rposition(|k| second(k) != wanted).map_or(0, |before| before + 1)
+    });
+    keys.split_off(start)
+}
+
+/// The records of `keys`, the newest first.
 async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
-    let mut runs = futures::stream::iter(keys.into_iter().rev())
+    let mut runs = futures::stream::iter(keys)
         .map(|key| async move {
             match document::find::<Run>(vault.store.as_ref(), &key).await {
                 Err(e) if e.kind() == Kind::Integrity => {
@@ -176,6 +187,7 @@ async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
     while let Some(run) = runs.next().await {
         found.extend(run?);
     }
+    found.sort_by(|a, b| (b.started_at, &b.run).cmp(&(a.started_at, &a.run)));
     Ok(found)
 }
 

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use pgkeep::base::Kind;
-use pgkeep::base::clock::SharedClock;
+use pgkeep::base::clock::{Clock, SharedClock};
 use pgkeep::base::fingerprint::Fingerprint;
-use pgkeep::base::ids::BackupId;
+use pgkeep::base::ids::{BackupId, RunId};
 use pgkeep::base::limits::{IN_FLIGHT_BYTES, PART_MAX_BYTES};
 use pgkeep::base::progress::Silent;
 use pgkeep::base::shutdown::Shutdown;
@@ -18,6 +18,7 @@ use pgkeep::repo::failpoints::Failpoints;
 use pgkeep::repo::lease::Purpose;
 use pgkeep::repo::listing::{self, Listing, Selector};
 use pgkeep::repo::reader::{BackupReader, read_contents};
+use pgkeep::repo::runs::{self, Run, RunKind};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::writer::Writer;
 use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
@@ -251,4 +252,31 @@ async fn a_slow_store_holds_the_reader_back_at_the_budget() {
 
 fn held_at() -> jiff::Timestamp {
     "2026-11-22T02:15:00Z".parse().unwrap()
+}
+
+/// Ids count seconds and end in random digits: what happened last is decided by the time in the record.
+#[tokio::test]
+async fn runs_of_one_second_keep_their_order() {
+    let (disk, clock) = (Arc::new(Disk::default()), clock());
+    let vault = vault(&Process::new(&disk), &clock).await.unwrap();
+    let mut started = Vec::new();
+    for _ in 0..100 {
+        clock.advance(std::time::Duration::from_millis(30));
+        let now = vault.clock().now();
+        let run = Run::start(RunId::generate(now), RunKind::Backup, now, "test", None);
+        run.save(&vault).await.unwrap();
+        started.push(run.run);
+    }
+    started.reverse();
+    let ids = |runs: Vec<Run>| runs.into_iter().map(|r| r.run).collect::<Vec<_>>();
+    for count in [1, 40, 90, 1000] {
+        let expected = &started[..count.min(started.len())];
+        assert_eq!(ids(runs::newest(&vault, count).await.unwrap()), expected);
+    }
+    for nth in [0, 17, 50, 99] {
+        let found = runs::newest_where(&vault, |r| r.started_at <= clock.now() - jiff::SignedDuration::from_millis(30 * nth))
+            .await
+            .unwrap();
+        assert_eq!(found.unwrap().run, started[usize::try_from(nth).unwrap()]);
+    }
 }
