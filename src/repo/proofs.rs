@@ -72,12 +72,14 @@ pub async fn all(vault: &Vault) -> Result<Vec<Proof>> {
 /// A proof that cannot be read proves nothing and hides no other.
 async fn read(vault: &Vault, prefix: &str) -> Result<Vec<Proof>> {
     let keys = document::keys(vault.store.as_ref(), prefix).await?;
-    let mut proofs = Vec::with_capacity(keys.len());
+    let mut proofs: Vec<Proof> = Vec::with_capacity(keys.len());
     for (key, proof) in document::read_each(vault.store.as_ref(), keys).await? {
         match proof {
             Ok(proof) => proofs.push(proof),
             Err(error) => tracing::warn!(%key, %error, "a proof cannot be read and is left out"),
         }
     }
+    // Keys count seconds.
+    proofs.sort_by(|a, b| (&a.backup, a.at).cmp(&(&b.backup, b.at)));
     Ok(proofs)
 }

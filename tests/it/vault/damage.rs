@@ -227,7 +227,7 @@ async fn runs_and_proofs_are_kept_and_stale_runs_become_failed() {
 
     let proof = Proof {
         backup: d.head.backup.clone(),
-        level: Level::Content,
+        level: Level::Restore,
         at: now(),
         passed: true,
         seconds: 1.5,
@@ -235,9 +235,13 @@ async fn runs_and_proofs_are_kept_and_stale_runs_become_failed() {
         findings: vec![],
         details: serde_json::Value::Null,
     };
-    proofs::record(&d.vault, &proof).await.unwrap();
-    assert_eq!(proofs::of(&d.vault, &d.head.backup).await.unwrap(), std::slice::from_ref(&proof));
-    assert_eq!(proofs::all(&d.vault).await.unwrap(), [proof]);
+    let later = Proof { level: Level::Content, at: now() + jiff::SignedDuration::from_millis(10), ..proof.clone() };
+    for proof in [&later, &proof] {
+        proofs::record(&d.vault, proof).await.unwrap();
+    }
+    let both = [proof, later];
+    assert_eq!(proofs::of(&d.vault, &d.head.backup).await.unwrap(), both);
+    assert_eq!(proofs::all(&d.vault).await.unwrap(), both);
 }
 
 #[tokio::test]
