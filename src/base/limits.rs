@@ -1,5 +1,6 @@
 //! Every cap and size in one place, each with its reason.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Average plaintext of a part: one PUT each, large enough that requests cost less than storage, small enough that a
@@ -34,8 +35,13 @@ pub const SMALL_TABLE_BYTES: u64 = 4 << 20;
 /// Blocks (of 8 KiB) in one ctid range of a large table: 128 MiB of heap. A fixed multiple, so that boundaries stay put while a
 /// table grows.
 pub const RANGE_BLOCKS: u64 = 16384;
-/// Jobs when a policy names none: processors, at most this many.
+/// Most jobs when nobody names a number.
 pub const DEFAULT_JOBS_MAX: usize = 4;
+
+/// Jobs when nobody names a number: the processors, at most [`DEFAULT_JOBS_MAX`].
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DEFAULT_JOBS_MAX)
+}
 /// Most plaintext that a part may claim: PostgreSQL sends no row of 1 GiB or more, and a part larger than `PART_MAX_BYTES` is one row.
 pub const PLAIN_MAX_BYTES: u64 = 1 << 30;
 /// Decoded parts that are read ahead over all streams of a restore.

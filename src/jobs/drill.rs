@@ -105,7 +105,7 @@ async fn drill_one(
     target: &Target,
     roles: &mut Vec<String>,
 ) -> Result<(Vec<Finding>, Value)> {
-    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(crate::base::limits::DEFAULT_JOBS_MAX);
+    let jobs = crate::base::limits::default_jobs();
     let options = RestoreOptions { jobs, ..RestoreOptions::default() };
     let plan = restore::plan(target, input, &options).await?;
     roles.clone_from(&plan.create_roles);

@@ -212,8 +212,7 @@ fn options(place: &Place, request: &RestoreRequest) -> Result<RestoreOptions> {
         }
     }
     let policy_jobs = || place.policy.as_ref().and_then(|p| p.postgres().ok()).map(crate::policy::model::PostgresSource::jobs);
-    let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(limits::DEFAULT_JOBS_MAX);
-    let jobs = request.jobs.or_else(policy_jobs).unwrap_or_else(processors);
+    let jobs = request.jobs.or_else(policy_jobs).unwrap_or_else(limits::default_jobs);
     if !(1..=64).contains(&jobs) {
         return Err(Error::usage(format!("--jobs {jobs} is not between 1 and 64")));
     }

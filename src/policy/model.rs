@@ -162,10 +162,7 @@ impl PostgresSource {
 
     /// Parallel connections: the policy's, else the number of processors, at most [`limits::DEFAULT_JOBS_MAX`].
     pub fn jobs(&self) -> usize {
-        self.jobs.map_or_else(
-            || std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(limits::DEFAULT_JOBS_MAX),
-            NonZeroUsize::get,
-        )
+        self.jobs.map_or_else(limits::default_jobs, NonZeroUsize::get)
     }
 }
 
