@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -329,10 +328,9 @@ async fn read_piece(session: &Session, statement: &str) -> Result<Found> {
 }
 
 async fn add_rows(session: &Session, statement: &str, fingerprint: &mut Fingerprint) -> Result<(), tokio_postgres::Error> {
-    let rows = session.client().copy_out(statement).await?;
-    let mut rows = std::pin::pin!(rows);
-    while let Some(row) = rows.next().await {
-        fingerprint.add(&row?);
+    let mut copy = session.copy_out(statement).await?;
+    while let Some(rows) = copy.next().await? {
+        fingerprint.add_rows(rows);
     }
     Ok(())
 }

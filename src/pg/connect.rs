@@ -12,6 +12,7 @@ use super::error;
 use super::passfile;
 use super::session::Session;
 use super::tls::{self, Check, Files};
+use super::wire::{Diverted, Wire};
 use crate::base::limits::CONNECT_TIMEOUT;
 use crate::base::secret::Secret;
 use crate::base::{Error, Result};
@@ -130,7 +131,7 @@ impl Target {
         let mut last = Error::usage("the connection string names no host");
         for host in &self.hosts {
             match self.connect_host(host, &tls).await {
-                Ok((client, connection)) => return Session::start(client, connection, tls, self.describe()).await,
+                Ok((wire, (client, connection))) => return Session::start(client, connection, wire, self.describe()).await,
                 Err(error) => last = error,
             }
         }
@@ -145,24 +146,28 @@ impl Target {
         }
     }
 
-    async fn connect_host(&self, host: &HostPort, tls: &MakeRustlsConnect) -> Result<Established> {
-        let modes: &[SslMode] = match self.mode {
-            _ if host.is_socket() => &[SslMode::Disable],
-            Mode::Disable => &[SslMode::Disable],
-            Mode::Allow => &[SslMode::Disable, SslMode::Require],
-            Mode::Prefer => &[SslMode::Prefer, SslMode::Disable],
-            Mode::Require => &[SslMode::Require],
+    async fn connect_host(&self, host: &HostPort, tls: &MakeRustlsConnect) -> Result<(Wire, Established)> {
+        let ways: &[bool] = match self.mode {
+            _ if host.is_socket() => &[false],
+            Mode::Disable => &[false],
+            Mode::Allow => &[false, true],
+            Mode::Prefer => &[true, false],
+            Mode::Require => &[true],
         };
-        let mut first = None;
-        for mode in modes {
-            match self.attempt(host, *mode, tls).await {
-                Ok(established) => return Ok(established),
+        let mut first: Option<Error> = None;
+        for encrypted in ways {
+            let wire = Wire::new(encrypted.then(|| tls.clone()));
+            match self.attempt(host, &wire, *encrypted).await {
+                Ok(established) => return Ok((wire, established)),
                 // Only what the other way in could cure: no entry of pg_hba.conf for this way, or a failed handshake.
                 Err(error) => {
                     let again = error.kind() == crate::base::Kind::Denied && !error.message().contains("refused the password");
-                    let error = first.get_or_insert(error);
+                    // That there is no TLS is nothing to report where it is only preferred.
+                    if !again || first.as_ref().is_none_or(error::lacks_tls) {
+                        first = Some(error);
+                    }
                     if !again {
-                        return Err(std::mem::replace(error, Error::internal("connect")));
+                        break;
                     }
                 }
             }
@@ -170,11 +175,11 @@ impl Target {
         Err(first.unwrap_or_else(|| Error::internal("no way to connect was tried")))
     }
 
-    async fn attempt(&self, host: &HostPort, mode: SslMode, tls: &MakeRustlsConnect) -> Result<Established> {
+    async fn attempt(&self, host: &HostPort, wire: &Wire, encrypted: bool) -> Result<Established> {
         let shown = format!("{}@{}:{}/{}", self.user, host.host, host.port, self.database);
-        let config = self.config(host, mode);
+        let config = self.config(host, encrypted);
         // The limit covers login too: a server that accepts connections and then says nothing would otherwise hold us for ever.
-        match tokio::time::timeout(self.settings.connect_timeout, config.connect(tls.clone())).await {
+        match tokio::time::timeout(self.settings.connect_timeout, config.connect(wire.clone())).await {
             Ok(Ok(established)) => Ok(established),
             Ok(Err(error)) => Err(error::connect(&shown, &error)),
             Err(_) => Err(Error::unavailable(format!(
@@ -185,7 +190,7 @@ impl Target {
         }
     }
 
-    fn config(&self, host: &HostPort, mode: SslMode) -> Config {
+    fn config(&self, host: &HostPort, encrypted: bool) -> Config {
         let s = &self.settings;
         let mut config = Config::new();
         config.user(&self.user).dbname(&self.database).application_name("pgkeep").port(host.port);
@@ -206,7 +211,13 @@ impl Target {
         if let Some(limit) = s.tcp_user_timeout {
             config.tcp_user_timeout(limit);
         }
-        let negotiation = if mode == SslMode::Require { s.negotiation } else { SslNegotiation::Postgres };
+        let (mode, negotiation) = match (encrypted, host.is_socket()) {
+            (true, _) => (SslMode::Require, s.negotiation),
+            // The driver knows no TLS on these.
+            (false, true) => (SslMode::Disable, SslNegotiation::Postgres),
+            // What is negotiated directly is up to the wire, which in clear says nothing.
+            (false, false) => (SslMode::Require, SslNegotiation::Direct),
+        };
         config
             .ssl_mode(mode)
             .ssl_negotiation(negotiation)
@@ -223,7 +234,7 @@ impl Target {
 }
 
 /// A connection that has logged in.
-type Established = (Client, Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>);
+type Established = (Client, Connection<Socket, Diverted>);
 
 fn hosts(info: &Conninfo) -> Result<Vec<HostPort>> {
     let names: Vec<&str> = info.get("host").map_or_else(Vec::new, |h| h.split(',').collect());

@@ -138,8 +138,15 @@ fn refused(target: &str, db: &DbError) -> Error {
     }
 }
 
+const NO_TLS: &str = "does not support TLS";
+
+/// Whether the error is that the server has no TLS.
+pub(super) fn lacks_tls(error: &Error) -> bool {
+    error.message().contains(NO_TLS)
+}
+
 fn tls(target: &str, found: &str) -> Error {
-    let hint = if found.contains("does not support TLS") {
+    let hint = if found.contains(NO_TLS) {
         "the server has no TLS: set it up there, or use sslmode=prefer on a network that you trust"
     } else if found.contains("UnknownIssuer") || found.contains("unknown issuer") {
         "point sslrootcert to the certificate of the authority that signed the server's (for RDS: the regional bundle)"

@@ -15,3 +15,4 @@ pub mod scratch;
 pub(crate) mod session;
 mod tls;
 pub mod version;
+mod wire;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{CancelToken, Client, Connection, Row, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error;
 use super::version::Version;
+use super::wire::{Diverted, Rows, Wire};
 use crate::base::sql::literal;
 use crate::base::{Error, Result};
 
@@ -66,32 +66,22 @@ fn major(version: &str) -> Option<u32> {
 pub(crate) struct Session {
     client: Client,
     connection: JoinHandle<()>,
-    tls: MakeTls,
+    wire: Wire,
     target: String,
     version: Version,
-}
-
-/// Hides what has no `Debug` of its own.
-#[derive(Clone)]
-struct MakeTls(MakeRustlsConnect);
-
-impl std::fmt::Debug for MakeTls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TLS")
-    }
 }
 
 /// Ends a running statement from outside.
 #[derive(Clone)]
 pub(crate) struct Canceller {
     token: CancelToken,
-    tls: MakeTls,
+    wire: Wire,
 }
 
 impl Canceller {
     /// Asks the server to end what the session is doing; nothing happens if it is idle or gone.
     pub(crate) async fn cancel(&self) {
-        if let Err(error) = self.token.cancel_query(self.tls.0.clone()).await {
+        if let Err(error) = self.token.cancel_query(self.wire.clone()).await {
             tracing::debug!(%error, "cancel request was not delivered");
         }
     }
@@ -106,22 +96,19 @@ impl Drop for Session {
 
 impl Session {
     /// Takes over a new connection: checks the version and pins the settings.
-    pub(super) async fn start<S>(
+    pub(super) async fn start(
         client: Client,
-        connection: Connection<Socket, S>,
-        tls: MakeRustlsConnect,
+        connection: Connection<Socket, Diverted>,
+        wire: Wire,
         target: String,
-    ) -> Result<Self>
-    where
-        S: tokio_postgres::tls::TlsStream + Unpin + Send + 'static,
-    {
+    ) -> Result<Self> {
         let has_transaction_timeout = connection.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
         let connection = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to the server ended");
             }
         });
-        let mut session = Self { client, connection, tls: MakeTls(tls), target, version: Version(0) };
+        let mut session = Self { client, connection, wire, target, version: Version(0) };
         session.lift("SET statement_timeout = 0").await?;
         if has_transaction_timeout {
             session.lift("SET transaction_timeout = 0").await?;
@@ -173,7 +160,7 @@ impl Session {
 
     /// A handle to cancel what this session runs.
     pub(crate) fn canceller(&self) -> Canceller {
-        Canceller { token: self.client.cancel_token(), tls: self.tls.clone() }
+        Canceller { token: self.client.cancel_token(), wire: self.wire.clone() }
     }
 
     /// Sets settings for the rest of the session, where the server knows them and they differ. The empty `search_path` comes first: an operator
@@ -220,6 +207,11 @@ impl Session {
     /// The one row of a query.
     pub(crate) async fn row(&self, what: &str, sql: &str) -> Result<Row> {
         self.client.query_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
+    }
+
+    /// Starts a `COPY … TO STDOUT`, one at a time.
+    pub(crate) async fn copy_out(&self, sql: &str) -> Result<Rows, tokio_postgres::Error> {
+        Ok(self.wire.rows(self.client.copy_out(sql).await?))
     }
 
     async fn read_version(&self) -> Result<Version> {

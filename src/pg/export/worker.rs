@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
@@ -126,18 +125,15 @@ async fn read_piece(
     progress: &SharedProgress,
 ) -> Result<TableStream> {
     let failed = |e: tokio_postgres::Error| error::statement("copy its rows", &e);
-    let rows = session.client().copy_out(&piece.sql).await.map_err(failed)?;
-    let mut rows = std::pin::pin!(rows);
+    let mut copy = session.copy_out(&piece.sql).await.map_err(failed)?;
     group.begin(&piece.stream)?;
     let mut meter = Meter { left: piece.weight, pending: 0, progress };
-    while let Some(data) = rows.next().await {
-        let data = data.map_err(failed)?;
-        if data.last() != Some(&b'\n') {
+    while let Some(rows) = copy.next().await.map_err(failed)? {
+        if rows.last() != Some(&b'\n') {
             return Err(Error::integrity("the server sent a piece of a row"));
         }
-        let full = group.rows(&data)?;
-        meter.add(data.len() as u64);
-        if full {
+        meter.add(rows.len() as u64);
+        if group.rows(rows)? {
             group.flush().await?;
         }
     }
@@ -154,7 +150,7 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    /// Rows are small and many: they are reported by the quarter of a mebibyte.
+    /// What comes may be small and many: it is reported by the quarter of a mebibyte.
     fn add(&mut self, bytes: u64) {
         self.pending += bytes;
         if self.pending >= 1 << 18 {
