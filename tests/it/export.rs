@@ -17,7 +17,7 @@ use pgkeep::pg::facts::server_facts;
 use tokio::sync::Semaphore;
 
 use super::support::rows::{Memory, clock, export_to, options, silent, target};
-use super::support::server::{Database, Server};
+use super::support::server::{Database, Server, majors};
 
 async fn database(major: u32, sql: &str) -> Database {
     let database = Server::of(major).database("export").await;
@@ -36,9 +36,9 @@ fn rows(memory: &Memory, table: &TableData) -> String {
 
 #[tokio::test]
 async fn every_shape_of_table_is_read_once_and_whole() {
-    for major in super::support::server::MAJORS {
+    for major in majors() {
         let db = database(
-            *major,
+            major,
             r#"CREATE TABLE nothing (); INSERT INTO nothing DEFAULT VALUES; INSERT INTO nothing DEFAULT VALUES;
                CREATE TABLE computed (a int GENERATED ALWAYS AS (1 + 1) STORED); INSERT INTO computed DEFAULT VALUES;
                CREATE TABLE parent (a int); CREATE TABLE child (b int) INHERITS (parent);
@@ -71,7 +71,7 @@ async fn every_shape_of_table_is_read_once_and_whole() {
         assert_eq!(table(&done, "nothing").fingerprint.rows, 2);
         let warnings = done.warnings.join("\n");
         assert!(warnings.contains("public.left_out") && warnings.contains("'nope.*' matches no table"), "{warnings}");
-        assert_eq!((done.facts.version.major(), done.facts.encoding.as_str()), (*major, "UTF8"));
+        assert_eq!((done.facts.version.major(), done.facts.encoding.as_str()), (major, "UTF8"));
         assert!(done.facts.system_identifier.is_some() && done.facts.timeline == Some(1) && done.facts.lsn.is_some());
         db.remove().await;
     }
@@ -82,8 +82,8 @@ async fn settings_of_role_and_database_colour_nothing() {
     let sql = "CREATE TABLE t (a timestamptz, b interval, c float8, d bytea, e money, f text, g date);
                INSERT INTO t VALUES ('2026-01-02 03:04:05+00', '1 year 2 mons -3 days 4:05', 0.1::float8 + 0.2, '\\x00ff', 12.34, E'a\\\\b', '2026-02-03');
                CREATE VIEW v AS SELECT '2026-02-03'::date AS d, 1.5::float8 AS f";
-    for major in super::support::server::MAJORS {
-        let db = database(*major, sql).await;
+    for major in majors() {
+        let db = database(major, sql).await;
         let (plain, hostile) = (Memory::default(), Memory::default());
         let before = export_to(&plain, &db.url(), &options()).await.expect("export");
         for setting in [

@@ -10,8 +10,18 @@ use pgkeep::pg::version::Version;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// Majors that every test runs on.
-pub(crate) const MAJORS: &[u32] = &[15, 17, 18];
+/// Majors that every test runs on, and those that `PGKEEP_TEST_WIDE=1` adds.
+const MAJORS: &[u32] = &[15, 17, 18];
+const WIDE_MAJORS: &[u32] = &[13, 14, 16];
+
+/// Majors of the servers that tests run on, in ascending order.
+pub(crate) fn majors() -> Vec<u32> {
+    let wide = std::env::var("PGKEEP_TEST_WIDE").is_ok_and(|v| v == "1");
+    let mut majors = MAJORS.to_vec();
+    majors.extend(WIDE_MAJORS.iter().filter(|_| wide));
+    majors.sort_unstable();
+    majors
+}
 
 /// One server.
 #[derive(Clone)]
@@ -30,7 +40,7 @@ impl Server {
 
     /// All servers.
     pub(crate) fn all() -> Vec<Self> {
-        MAJORS.iter().map(|m| Self::of(*m)).collect()
+        majors().into_iter().map(Self::of).collect()
     }
 
     /// URL of `database`, password included.
