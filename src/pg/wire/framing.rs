@@ -1,15 +1,22 @@
 //! A stream of messages without its rows. Framing is that of the protocol 3.0: a type byte and four bytes of length, itself included
 //! (<https://www.postgresql.org/docs/current/protocol-message-formats.html>).
 
+use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::blocks::{BLOCK, Blocks};
 
+/// A COPY that has brought this much will bring more.
+const LONG: usize = 1 << 20;
+/// The server sends 8 KiB at a time, and each costs us a wake-up if we are quick; of a long COPY, reads smaller than this are followed by a pause.
+const SIP: usize = 64 << 10;
+const PAUSE: Duration = Duration::from_millis(1);
 const HEADER: usize = 5;
 const COPY_DATA: u8 = b'd';
 const COPY_OUT_RESPONSE: u8 = b'H';
@@ -32,6 +39,9 @@ pub(super) struct Framing {
     to: usize,
     at: At,
     block: Vec<u8>,
+    /// Bytes read since the last message that was no row.
+    brought: usize,
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
     rows: Arc<Blocks>,
 }
 
@@ -39,7 +49,7 @@ impl Framing {
     /// Rows go to `rows`.
     pub(super) fn new(rows: Arc<Blocks>) -> Self {
         // Small until rows come: most sessions never read any.
-        Self { input: vec![0; 8 << 10].into(), from: 0, to: 0, at: At::Header, block: Vec::new(), rows }
+        Self { input: vec![0; 8 << 10].into(), from: 0, to: 0, at: At::Header, block: Vec::new(), brought: 0, pause: None, rows }
     }
 
     /// Reads what is not rows from `stream` into `out`.
@@ -58,13 +68,22 @@ impl Framing {
             if stuck {
                 return Poll::Pending;
             }
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
             self.make_room();
             let mut room = ReadBuf::new(&mut self.input[self.to..]);
             ready!(stream.as_mut().poll_read(cx, &mut room))?;
-            match room.filled().len() {
+            let count = room.filled().len();
+            if count == 0 {
                 // The end of the connection, which the driver is told by no bytes.
-                0 => return Poll::Ready(Ok(())),
-                count => self.to += count,
+                return Poll::Ready(Ok(()));
+            }
+            self.to += count;
+            self.brought += count;
+            if self.brought > LONG && count < SIP {
+                self.pause = Some(pause());
             }
         }
     }
@@ -106,6 +125,9 @@ impl Framing {
                     } else {
                         self.at = At::Message(HEADER + length);
                     }
+                    if kind != COPY_DATA {
+                        self.brought = 0;
+                    }
                     if kind == COPY_OUT_RESPONSE {
                         self.rows.begin();
                     }
@@ -126,6 +148,11 @@ impl Framing {
         self.to -= self.from;
         self.from = 0;
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "what is waited for is the network, not the clock")]
+fn pause() -> Pin<Box<tokio::time::Sleep>> {
+    Box::pin(tokio::time::sleep(PAUSE))
 }
 
 /// Kind of a message and how many bytes follow its header; nothing until the header is there.
@@ -208,7 +235,7 @@ mod tests {
         ) {
             // Rows are never the last that comes.
             messages.push((b'Z', vec![b'I']));
-            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
             let (seen, rows) = runtime.block_on(divert(encode(&messages), piece, room)).expect("well-formed");
             let (expected, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(kind, _)| *kind == COPY_DATA);
             prop_assert_eq!(seen, encode(&others));
