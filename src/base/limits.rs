@@ -4,15 +4,15 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 /// Average plaintext of a part: one PUT each, large enough that requests cost less than storage, small enough that a
-/// changed row re-uploads little.
-pub const PART_TARGET_BYTES: usize = 8 << 20;
+/// changed row re-uploads little and that the parts that two jobs hold open fit the memory that we promise.
+pub const PART_TARGET_BYTES: usize = 4 << 20;
 /// No cut before this much plaintext: avoids a tail of tiny objects.
 pub const PART_MIN_BYTES: usize = 1 << 20;
 /// A part ends before it would exceed this; one row larger than it is a part of its own.
-pub const PART_MAX_BYTES: usize = 16 << 20;
+pub const PART_MAX_BYTES: usize = 8 << 20;
 /// zstd level of parts and contents: on COPY text level 3 is slower and no smaller.
 pub const ZSTD_LEVEL: i32 = 1;
-/// Plaintext bytes of parts between "cut" and "stored" over all workers: bounds memory whatever the store's speed.
+/// Bytes of parts between "cut" and "stored" over all workers, as plaintext until they are compressed: bounds memory whatever the store's speed.
 pub const IN_FLIGHT_BYTES: usize = 16 << 20;
 /// Requests in flight to one store.
 pub const STORE_CONCURRENCY: usize = 16;
@@ -38,9 +38,14 @@ pub const RANGE_BLOCKS: u64 = 16384;
 /// Most jobs when nobody names a number.
 pub const DEFAULT_JOBS_MAX: usize = 4;
 
+/// Processors that this process may use.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
 /// Jobs when nobody names a number: the processors, at most [`DEFAULT_JOBS_MAX`].
 pub fn default_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(DEFAULT_JOBS_MAX)
+    processors().min(DEFAULT_JOBS_MAX)
 }
 /// Most plaintext that a part may claim: PostgreSQL sends no row of 1 GiB or more, and a part larger than `PART_MAX_BYTES` is one row.
 pub const PLAIN_MAX_BYTES: u64 = 1 << 30;

@@ -3,25 +3,36 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::base::limits::{IN_FLIGHT_BYTES, PART_MAX_BYTES, PART_TARGET_BYTES};
+use zstd::zstd_safe::compress_bound;
+
+use crate::base::limits::{IN_FLIGHT_BYTES, PART_TARGET_BYTES};
 
 /// Buffers kept for later.
 const KEPT: usize = IN_FLIGHT_BYTES / PART_TARGET_BYTES + 2;
 
 /// A few empty buffers that have their memory already.
-#[derive(Debug, Default)]
-pub(super) struct Buffers(Mutex<Vec<Vec<u8>>>);
+#[derive(Debug)]
+pub(super) struct Buffers {
+    capacity: usize,
+    kept: Mutex<Vec<Vec<u8>>>,
+}
 
 impl Buffers {
+    /// For parts of at most `part` bytes, packed or not: a buffer that grew step by step would leave its smaller selves behind.
+    pub(super) fn new(part: usize) -> Self {
+        Self { capacity: compress_bound(part), kept: Mutex::default() }
+    }
+
     /// An empty buffer.
     pub(super) fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        kept.unwrap_or_else(|| Vec::with_capacity(self.capacity))
     }
 
     /// Gives a buffer back; one that a giant row made larger than parts are is let go.
     pub(super) fn give(&self, mut buffer: Vec<u8>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT && buffer.capacity() <= 2 * PART_MAX_BYTES {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT && (1..=self.capacity).contains(&buffer.capacity()) {
             buffer.clear();
             kept.push(buffer);
         }

@@ -36,7 +36,7 @@ pub struct Chunker {
 impl Chunker {
     /// With parts of these sizes, in memory from `buffers`.
     pub(super) fn new(sizes: Sizes, buffers: Arc<Buffers>) -> Self {
-        Self { sizes, per_byte: u64::MAX / (sizes.target as u64).max(1), open: Vec::new(), buffers }
+        Self { sizes, per_byte: u64::MAX / (sizes.target as u64).max(1), open: buffers.take(), buffers }
     }
 
     /// Bytes in the open part.
@@ -57,25 +57,36 @@ impl Chunker {
             fingerprint.add_hashed(hash, row.len());
             let before = self.open.len() + at - copied;
             if before > 0 && before + row.len() > self.sizes.max {
-                self.open.extend_from_slice(&rows[copied..at]);
+                self.append(&rows[copied..at]);
                 ended(std::mem::replace(&mut self.open, self.buffers.take()));
                 copied = at;
             }
             at = newline + 1;
             let len = self.open.len() + at - copied;
             if len >= self.sizes.min && (hash as u64) < (row.len() as u64).saturating_mul(self.per_byte) {
-                self.open.extend_from_slice(&rows[copied..at]);
+                self.append(&rows[copied..at]);
                 ended(std::mem::replace(&mut self.open, self.buffers.take()));
                 copied = at;
             }
         }
-        self.open.extend_from_slice(&rows[copied..]);
+        self.append(&rows[copied..]);
         Ok(())
+    }
+
+    fn append(&mut self, rows: &[u8]) {
+        // Only a giant row needs more than a buffer has; twice its size would be a waste.
+        self.open.reserve_exact(rows.len());
+        self.open.extend_from_slice(rows);
     }
 
     /// Ends the open part, if it holds anything.
     pub fn finish(&mut self) -> Option<Vec<u8>> {
-        if self.open.is_empty() { None } else { Some(std::mem::take(&mut self.open)) }
+        let last = std::mem::take(&mut self.open);
+        if last.is_empty() {
+            self.buffers.give(last);
+            return None;
+        }
+        Some(last)
     }
 }
 
@@ -91,7 +102,7 @@ mod tests {
 
     /// Cuts `rows`, given in calls of `batch` rows each.
     fn cut(rows: &[Vec<u8>], batch: usize) -> (Vec<Vec<u8>>, Fingerprint) {
-        let mut chunker = Chunker::new(SMALL, Arc::default());
+        let mut chunker = Chunker::new(SMALL, Arc::new(Buffers::new(SMALL.max)));
         let (mut parts, mut fingerprint) = (Vec::new(), Fingerprint::default());
         for rows in rows.chunks(batch.max(1)) {
             chunker.push(&rows.concat(), &mut fingerprint, |p| parts.push(p)).expect("whole rows");
@@ -153,8 +164,9 @@ mod tests {
 
     #[test]
     fn torn_rows_are_refused() {
-        let e =
-            Chunker::new(SMALL, Arc::default()).push(b"half a row", &mut Fingerprint::default(), |_| {}).expect_err("refused");
+        let e = Chunker::new(SMALL, Arc::new(Buffers::new(SMALL.max)))
+            .push(b"half a row", &mut Fingerprint::default(), |_| {})
+            .expect_err("refused");
         assert_eq!(e.kind(), crate::base::Kind::Internal);
     }
 }

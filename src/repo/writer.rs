@@ -18,7 +18,7 @@ use super::lease::Lease;
 use super::listing::Listing;
 use super::vault::Vault;
 use crate::base::ids::{BackupId, PartId};
-use crate::base::limits::IN_FLIGHT_BYTES;
+use crate::base::limits::{IN_FLIGHT_BYTES, processors};
 use crate::base::progress::SharedProgress;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result, ResultExt};
@@ -40,8 +40,10 @@ pub(super) struct Shared {
     index: PartIndex,
     pub(super) buffers: Arc<Buffers>,
     sizes: Sizes,
-    /// One permit per byte of plaintext between "cut" and "stored".
+    /// One permit per byte between "cut" and "stored".
     budget: Arc<Semaphore>,
+    /// One permit per processor: more parts at once are not compressed faster, but each takes memory.
+    processors: Semaphore,
     stop: CancellationToken,
     shutdown: Shutdown,
     progress: SharedProgress,
@@ -104,9 +106,10 @@ impl Writer {
             vault: vault.clone(),
             backup,
             index,
-            buffers: Arc::default(),
+            buffers: Arc::new(Buffers::new(sizes.max)),
             sizes,
             budget: Arc::new(Semaphore::new(IN_FLIGHT_BYTES)),
+            processors: Semaphore::new(processors()),
             stop: stop.clone(),
             shutdown,
             progress,
@@ -143,6 +146,16 @@ enum Prepared {
     Present { id: PartId, size: u64, recorded: Option<(u64, Checksum)> },
     /// The store has not, or not whole.
     New { id: PartId, size: u64, packed: Packed, mode: PutMode },
+}
+
+impl Prepared {
+    /// What it holds in memory.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Claimed | Self::Present { .. } => 0,
+            Self::New { packed, .. } => packed.stored.len(),
+        }
+    }
 }
 
 impl Shared {
@@ -190,15 +203,21 @@ impl Shared {
         Ok(())
     }
 
-    async fn store(self: Arc<Self>, slot: usize, plain: Vec<u8>, _room: OwnedSemaphorePermit) {
+    async fn store(self: Arc<Self>, slot: usize, plain: Vec<u8>, mut room: OwnedSemaphorePermit) {
         let work = async {
             let shared = Arc::clone(&self);
+            let processor =
+                self.processors.acquire().await.map_err(|e| Error::internal("no processor is to be had").source(e))?;
             let prepared = blocking(move || {
                 let prepared = shared.prepare(slot, &plain);
                 shared.buffers.give(plain);
                 prepared
             })
             .await?;
+            drop(processor);
+            // The plaintext is gone; one permit at least says that the part is not stored yet.
+            let held = prepared.bytes().clamp(1, room.num_permits());
+            drop(room.split(room.num_permits() - held));
             self.place(prepared).await
         };
         if let Some(Err(error)) = self.stop.run_until_cancelled(self.shutdown.guard(work)).await {
