@@ -24,6 +24,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::connect::Target;
 use crate::pg::copy::{Source, TableData};
 use crate::pg::session::{Canceller, Session};
+use crate::pg::version::Feature;
 
 /// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them.
 const LATE: &[&str] = &["foreign_key", "default_privileges", "materialized_view_data", "event_trigger"];
@@ -198,7 +199,7 @@ async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<(
         step.failure = Failure::Warning;
     }
     // From 16 on the server grants this by itself (see ROLE_MAKER).
-    if !plan.target.superuser && !plan.target.version.at_least(16) {
+    if !plan.target.superuser && !plan.target.version.has(Feature::MembershipOptions) {
         for step in all.iter_mut().filter(|s| s.entry.kind == "role") {
             step.statements.push(format!("GRANT {} TO CURRENT_USER", ident(&step.entry.name)));
         }

@@ -11,6 +11,7 @@ use crate::pg::catalog::entry::Entry;
 use crate::pg::catalog::kind::Context;
 use crate::pg::catalog::meta::{add_comment, add_labels};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// One column, as `pg_attribute` and its relations have it.
 #[derive(Debug, Clone, Deserialize)]
@@ -87,7 +88,7 @@ pub(super) fn select(cx: &Context) -> String {
     let parents =
         "pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname AND NOT pa.attisdropped
                    WHERE i.inhrelid = c.oid";
-    let (not_null, not_null_join) = if cx.version.at_least(18) {
+    let (not_null, not_null_join) = if cx.version.has(Feature::NotNullConstraints) {
         (
             "CASE WHEN co.oid IS NOT NULL THEN json_build_object('oid', co.oid::int8, 'name', co.conname, 'no_inherit', co.connoinherit,
                'local', co.conislocal, 'comment', obj_description(co.oid, 'pg_constraint')) END"
@@ -104,7 +105,7 @@ pub(super) fn select(cx: &Context) -> String {
         )
     };
     // Minor releases from 15.20 on keep a counter of their own among the options, which nobody can set and no dump holds.
-    let compression = if cx.version.at_least(14) { COMPRESSION } else { "NULL" };
+    let compression = if cx.version.has(Feature::ColumnCompression) { COMPRESSION } else { "NULL" };
     let expression = "pg_get_expr(ad.adbin, ad.adrelid)";
     format!(
         "(SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),

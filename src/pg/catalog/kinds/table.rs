@@ -16,6 +16,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Tables.
 pub(super) const KIND: Kind = Kind { name: "table", scope: Scope::Object, query, read };
@@ -98,7 +99,7 @@ pub(super) fn joins_parents(cx: &Context) -> String {
     let mut condition = "(NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attislocal)"
         .to_owned();
-    if cx.version.at_least(18) {
+    if cx.version.has(Feature::NotNullConstraints) {
         condition.push_str(
             " AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'n' AND NOT x.conislocal)",
         );
@@ -165,7 +166,7 @@ fn elements(columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
     let mut elements = Vec::new();
     for column in columns {
         if shape == Shape::Inherits && !column.local {
-            if let Some(not_null) = column.not_null.as_ref().filter(|n| n.local && cx.version.at_least(18)) {
+            if let Some(not_null) = column.not_null.as_ref().filter(|n| n.local && cx.version.has(Feature::NotNullConstraints)) {
                 elements.push(not_null.clause(Some(&column.name)));
             }
             continue;
@@ -192,10 +193,11 @@ fn alterations(row: &Row, relation: &Relation, columns: &[Column], shape: Shape,
     if shape == Shape::Inherits {
         for column in columns.iter().filter(|c| !c.local) {
             let name = ident(&column.name);
-            if column.not_null.as_ref().is_some_and(|n| n.local) && !cx.version.at_least(18) {
+            if column.not_null.as_ref().is_some_and(|n| n.local) && !cx.version.has(Feature::NotNullConstraints) {
                 statements.push(Sql::from(format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} SET NOT NULL")));
             }
-            if let Some(generated) = column.generated.as_ref().filter(|g| !g.inherited && cx.version.at_least(17)) {
+            if let Some(generated) = column.generated.as_ref().filter(|g| !g.inherited && cx.version.has(Feature::SetExpression))
+            {
                 let expression = &generated.expression;
                 statements.push(Sql::from(format!("ALTER TABLE {table} ALTER COLUMN {name} SET EXPRESSION AS ({expression})")));
             }
