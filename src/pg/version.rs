@@ -81,7 +81,6 @@ features! {
     MaintainPrivilege 17 "the MAINTAIN privilege";
     SetExpression 17 "changing a generation expression";
     SubscriptionFailover 17 "subscriptions: `failover`";
-    AnalyzeOnly 18 "ANALYZE ONLY";
     GeneratedPublication 18 "publications: `publish_generated_columns`";
     NotNullConstraints 18 "not-null constraints with names, NO INHERIT, NOT VALID";
     SequenceValues 18 "reading the value of a sequence with a function";

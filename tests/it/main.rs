@@ -7,6 +7,7 @@ mod catalog_cluster;
 mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
+mod elsewhere;
 mod export;
 mod incidents;
 mod main_job;

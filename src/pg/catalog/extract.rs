@@ -64,7 +64,7 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
         entries: order(entries, &ranks(), &loaded)?,
         tables,
         unmodeled: unmodeled::probe(client).await?,
-        warnings: warnings::read(client).await?,
+        warnings: warnings::read(client, cx).await?,
     })
 }
 

@@ -1,8 +1,9 @@
-//! Columns of tables, views and materialised views, read with their relation: one JSON document a relation.
+//! Columns of tables, foreign tables, views and materialised views, read with their relation: one JSON document a relation.
 
 use serde::Deserialize;
 use tokio_postgres::Row;
 
+use super::foreign_data_wrapper::options_clause;
 use super::relation::Relation;
 use crate::base::sql::{Sql, ident};
 use crate::base::{Error, Result};
@@ -28,8 +29,10 @@ pub(super) struct Column {
     pub(super) generated: Option<Generated>,
     statistics: Option<i32>,
     storage: Option<String>,
-    compression: Option<String>,
+    pub(super) compression: Option<String>,
     options: Option<String>,
+    /// `name=value` for the wrapper of a foreign table.
+    foreign_options: Option<Vec<String>>,
     comment: Option<String>,
     labels: Vec<String>,
 }
@@ -125,6 +128,7 @@ pub(super) fn select(cx: &Context) -> String {
              'compression', {compression},
              'options', (SELECT string_agg(o.text, ', ' ORDER BY o.n) FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, n)
                 WHERE o.text NOT LIKE 'pg\\_attver=%'),
+             'foreign_options', a.attfdwoptions,
              'comment', col_description(c.oid, a.attnum),
              'labels', ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
                 WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)
@@ -189,7 +193,8 @@ pub(super) fn add_acls(entry: &mut Entry, row: &Row, table: &str, cx: &Context) 
     Ok(())
 }
 
-/// `ALTER TABLE ONLY … ALTER COLUMN …` of statistics targets and options, in one statement; `None` where there is nothing.
+/// `ALTER TABLE ONLY … ALTER COLUMN …` of statistics targets and options, those for the wrapper of a foreign table included, in one statement;
+/// `None` where there is nothing.
 pub(super) fn alter_options(relation: &Relation, columns: &[Column]) -> Option<Sql> {
     let mut actions = Vec::new();
     for column in columns {
@@ -197,17 +202,21 @@ pub(super) fn alter_options(relation: &Relation, columns: &[Column]) -> Option<S
         actions.extend(column.statistics.map(|target| format!("ALTER COLUMN {name} SET STATISTICS {target}")));
         let options = column.options.as_deref().filter(|o| !o.is_empty());
         actions.extend(options.map(|options| format!("ALTER COLUMN {name} SET ({options})")));
+        let foreign = column.foreign_options.as_deref().filter(|o| !o.is_empty());
+        actions.extend(foreign.map(|options| format!("ALTER COLUMN {name}{}", options_clause(options))));
     }
     alter(relation, &actions)
 }
 
-/// The same of storage and compression, which children copy from their parents when they are made.
+/// The same of storage and compression, which children copy from their parents when they are made. The compression of a foreign table's columns
+/// cannot be altered.
 pub(super) fn alter_storage(relation: &Relation, columns: &[Column]) -> Option<Sql> {
     let mut actions = Vec::new();
     for column in columns {
         let name = ident(&column.name);
         actions.extend(column.storage.as_ref().map(|storage| format!("ALTER COLUMN {name} SET STORAGE {storage}")));
-        actions.extend(column.compression.as_ref().map(|method| format!("ALTER COLUMN {name} SET COMPRESSION {method}")));
+        let compression = column.compression.as_ref().filter(|_| relation.kind != "foreign_table");
+        actions.extend(compression.map(|method| format!("ALTER COLUMN {name} SET COMPRESSION {method}")));
     }
     alter(relation, &actions)
 }

@@ -31,6 +31,7 @@ mod extension;
 mod foreign_data_wrapper;
 mod foreign_key;
 mod foreign_server;
+mod foreign_table;
 mod function;
 mod identity;
 mod index;
@@ -66,6 +67,7 @@ mod sequence_value;
 mod setting;
 mod shell_type;
 mod statistics;
+mod subscription;
 mod table;
 mod tablespace;
 mod text_search_configuration;
@@ -122,6 +124,7 @@ pub const KINDS: &[&Kind] = &[
     &user_mapping::KIND,
     &sequence::KIND,
     &table::KIND,
+    &foreign_table::KIND,
     &view::KIND,
     &materialized_view::KIND,
     &inheritance::KIND,
@@ -144,6 +147,7 @@ pub const KINDS: &[&Kind] = &[
     &foreign_key::KIND,
     &publication::KIND,
     &publication_member::KIND,
+    &subscription::KIND,
     &altered_privileges::KIND,
     &materialized_view_data::KIND,
     &default_privileges::KIND,
