@@ -10,6 +10,7 @@ mod catalog_relations;
 mod elsewhere;
 mod export;
 mod incidents;
+mod labels;
 mod main_job;
 mod policies;
 mod readme;

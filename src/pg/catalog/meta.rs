@@ -2,6 +2,8 @@
 //!
 //! A kind's query selects [`columns`], its rendering calls [`apply_meta`]; the columns are `owner, comment, acl, init_acl, labels`.
 
+use std::fmt::Display;
+
 use tokio_postgres::Row;
 
 use super::acl::{AclObject, privileges};
@@ -70,8 +72,8 @@ pub fn columns(source: &MetaSource<'_>) -> String {
     )
 }
 
-/// Condition: the object is not a member of an extension.
-pub fn not_member(class: u32, oid: &str) -> String {
+/// Condition: the object is not a member of an extension; `class` is the oid of its catalog, or an expression of it.
+pub fn not_member(class: impl Display, oid: &str) -> String {
     format!(
         "NOT EXISTS (SELECT FROM pg_depend member WHERE member.classid = {class} AND member.objid = {oid} AND member.deptype = 'e')"
     )

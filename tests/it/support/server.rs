@@ -15,6 +15,9 @@ use tokio_postgres::{Client, Config, NoTls};
 /// Majors that every test runs on.
 pub(crate) const MAJORS: &[u32] = &[15, 17, 18];
 
+/// Majors with the label provider of `tests/label_provider`: those whose headers scripts/services can get.
+pub(crate) const LABELLED_MAJORS: &[u32] = &[15, 18];
+
 /// One server.
 #[derive(Clone)]
 pub(crate) struct Server {

@@ -61,6 +61,7 @@ mod role_setting;
 mod row_security;
 mod rule;
 mod schema;
+mod security_label;
 mod sequence;
 mod sequence_owner;
 mod sequence_value;
@@ -149,6 +150,7 @@ pub const KINDS: &[&Kind] = &[
     &publication_member::KIND,
     &subscription::KIND,
     &altered_privileges::KIND,
+    &security_label::KIND,
     &materialized_view_data::KIND,
     &default_privileges::KIND,
     &event_trigger::KIND,
