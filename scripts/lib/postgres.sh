@@ -19,7 +19,7 @@ start_postgres() {
   # Another process may take the port between the choice and the start.
   for attempt in 1 2 3 4 5; do
     port=$(free_port)
-    write_postgres_settings "$directory" "$port"
+    write_postgres_settings "$directory" "$port" "$(label_provider "$major")"
     if as_server_user "$bin/pg_ctl" --pgdata="$directory/data" --log="$directory/log" --silent --wait start \
       >>"$directory.log" 2>&1; then
       {
@@ -34,9 +34,9 @@ start_postgres() {
 }
 
 # Throwaway data is not synced to disk and keeps little WAL, as it lies in memory; logical WAL, prepared transactions
-# and the raised lock table are what the tests' cases need.
+# and the raised lock table are what the tests' cases need. PRELOAD is a module, or empty.
 write_postgres_settings() {
-  local directory=$1 port=$2
+  local directory=$1 port=$2 preload=$3
   as_server_user tee "$directory/data/postgresql.auto.conf" >/dev/null <<SETTINGS
 listen_addresses = '127.0.0.1'
 port = $port
@@ -51,6 +51,7 @@ max_connections = 100
 max_locks_per_transaction = 256
 max_prepared_transactions = 10
 shared_preload_libraries = ''
+session_preload_libraries = '$preload'
 log_line_prefix = '%m [%p] %q%u@%d '
 SETTINGS
 }

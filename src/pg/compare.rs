@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 
 use super::catalog::entry::Entry;
 use super::catalog::extract::{self, TableInfo};
-use super::catalog::kind::Context;
 use super::connect::Target;
 use super::copy::TableData;
 use super::error;
+use super::export::context;
 use super::export::statements::READER;
 use super::export::units::{Unit, units};
 use super::restore::{RestoreInput, redact};
@@ -129,11 +129,7 @@ async fn run(target: &Target, input: &RestoreInput, jobs: usize, progress: &Shar
     progress.stage("compare objects", None);
     let session = reader(target, None).await?;
     session.run("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
-    let cx = Context {
-        version: session.version(),
-        database: target.database().to_owned(),
-        reads_passwords: session.reads_passwords().await?,
-    };
+    let cx = context(&session, target).await?;
     let found = extract::extract(session.client(), &cx).await?;
     session.run("end the transaction", "ROLLBACK").await?;
     let mut comparison = Comparison {
@@ -182,7 +178,8 @@ fn identity(entry: &Entry) -> &str {
 /// what is said column by column (comments, privileges, options, storage) follows them.
 fn inherits(entry: &Entry) -> bool {
     entry.kind == "column_storage"
-        || entry.kind == "table" && entry.create.iter().any(|s| s.render(str::to_owned, str::to_owned).contains(" INHERITS ("))
+        || matches!(entry.kind.as_str(), "table" | "foreign_table")
+            && entry.create.iter().any(|s| s.render(str::to_owned, str::to_owned).contains(" INHERITS ("))
 }
 
 /// What a list in SQL consists of, in any order.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::connect::Target;
 use super::session::{Session, column};
 use super::version::Version;
-use crate::base::Result;
 use crate::base::sql::ident;
+use crate::base::{Kind, Result};
 
 /// A server, and one database of it, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +65,14 @@ pub async fn create_database(target: &Target, name: &str) -> Result<()> {
     session.run(&format!("create database {name}"), &format!("CREATE DATABASE {} TEMPLATE template0", ident(name))).await
 }
 
-/// Drops database `name` on the server of `target` if it exists, ending its sessions.
+/// Drops database `name` on the server of `target` if it exists, ending its sessions. Subscriptions in it go first, without a word to their
+/// publishers; with them the database could not be dropped.
 pub async fn drop_database(target: &Target, name: &str) -> Result<()> {
+    match target.with_database(name).connect().await {
+        Ok(session) => session.drop_subscriptions().await?,
+        Err(error) if error.kind() == Kind::NotFound => return Ok(()),
+        Err(error) => tracing::debug!(%error, "subscriptions of a database that is dropped cannot be looked at"),
+    }
     let session = target.connect_maintenance().await?;
     session.run(&format!("drop database {name}"), &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name))).await
 }
@@ -81,6 +87,19 @@ SELECT current_setting('server_version'), pg_is_in_recovery(), pg_encoding_to_ch
 const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
 
 impl Session {
+    async fn drop_subscriptions(&self) -> Result<()> {
+        let text = "SELECT s.subname::text FROM pg_subscription s \
+                     WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())";
+        for row in self.rows("list subscriptions", text).await? {
+            let name = ident(&column::<String>(&row, 0)?);
+            let text = format!(
+                "ALTER SUBSCRIPTION {name} DISABLE; ALTER SUBSCRIPTION {name} SET (slot_name = NONE); DROP SUBSCRIPTION {name}"
+            );
+            self.run(&format!("drop subscription {name}"), &text).await?;
+        }
+        Ok(())
+    }
+
     /// Facts of the server and of the database that this session is in; not within a transaction.
     pub(crate) async fn facts(&self) -> Result<ServerFacts> {
         let row = self.row("read facts of the server", FACTS).await?;

@@ -170,6 +170,7 @@ async fn a_role_without_rights_reads_all_but_passwords() {
         let database = server.database("plain_role").await;
         let mut context = database.context().await;
         context.reads_passwords = false;
+        context.reads_connections = false;
         let client = database.connect().await;
         client.batch_execute("SET search_path = ''; SET SESSION AUTHORIZATION corpus_reader").await.expect("session");
         let cluster = extract_cluster(&client, &context).await.expect("extract the cluster");

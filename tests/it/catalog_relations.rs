@@ -6,6 +6,7 @@ use crate::support::server::Server;
 
 pub(crate) const KINDS: &[&str] = &[
     "table",
+    "foreign_table",
     "check",
     "column_default",
     "constraint",

@@ -5,7 +5,7 @@
 
 use crate::base::sql::{Sql, ident};
 use crate::base::{Error, Result};
-use crate::pg::version::Version;
+use crate::pg::version::{Feature, Version};
 
 /// Every privilege: its letter in an `aclitem` and its keyword in GRANT.
 const PRIVILEGES: &[(char, &str)] = &[
@@ -81,7 +81,7 @@ impl AclType {
     fn all(self, version: Version) -> Privileges {
         let letters = match self {
             Self::Column => "rawx",
-            Self::Table if version.at_least(17) => "rawdDxtm",
+            Self::Table if version.has(Feature::MaintainPrivilege) => "rawdDxtm",
             Self::Table => "rawdDxt",
             Self::Sequence => "rwU",
             Self::Database => "CTc",

@@ -12,6 +12,7 @@ use super::order::order;
 use super::row::RowExt;
 use super::{inventory, unmodeled, warnings};
 use crate::base::{Error, Result, ResultExt};
+use crate::pg::version::Feature;
 
 /// What a database holds, as far as its catalogs say.
 #[derive(Debug, Default)]
@@ -63,7 +64,7 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
         entries: order(entries, &ranks(), &loaded)?,
         tables,
         unmodeled: unmodeled::probe(client).await?,
-        warnings: warnings::read(client).await?,
+        warnings: warnings::read(client, cx).await?,
     })
 }
 
@@ -160,7 +161,7 @@ fn table(row: &Row, cx: &Context, ids: &HashMap<Address, &str>) -> Result<TableI
         unlogged: row.flag("unlogged")?,
         heap_bytes: bytes,
         blocks: bytes / block,
-        ranges: row.flag("heap")? && cx.version.at_least(14),
+        ranges: row.flag("heap")? && cx.version.has(Feature::TidRanges),
         condition: row.opt_text("condition")?,
     })
 }

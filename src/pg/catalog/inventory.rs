@@ -15,6 +15,7 @@ use crate::base::{Error, Result};
 /// relations of the user, `members` the pairs of catalog and oid that belong to extensions.
 const COUNTS: &[(&[&str], &str)] = &[
     (&["table"], "SELECT count(*) FROM own WHERE relkind IN ('r', 'p')"),
+    (&["foreign_table"], "SELECT count(*) FROM pg_foreign_table f JOIN own ON own.oid = f.ftrelid"),
     (&["view"], "SELECT count(*) FROM own WHERE relkind = 'v'"),
     (&["materialized_view"], "SELECT count(*) FROM own WHERE relkind = 'm'"),
     (&["sequence", "identity"], "SELECT count(*) FROM own WHERE relkind = 'S'"),
@@ -29,18 +30,18 @@ const COUNTS: &[(&[&str], &str)] = &[
     (
         &["foreign_key"],
         "SELECT count(*) FROM pg_constraint k JOIN own ON own.oid = k.conrelid
-          WHERE k.contype = 'f' AND k.conparentid = 0 AND own.relkind <> 'f'",
+          WHERE k.contype = 'f' AND k.conparentid = 0",
     ),
-    (&["partition"], "SELECT count(*) FROM own WHERE relispartition AND relkind IN ('r', 'p')"),
+    (&["partition"], "SELECT count(*) FROM own WHERE relispartition AND relkind IN ('r', 'p', 'f')"),
     (
         &["column_default"],
         "SELECT count(*) FROM pg_attribute a JOIN own ON own.oid = a.attrelid
-          WHERE a.atthasdef AND a.attgenerated = '' AND NOT a.attisdropped AND own.relkind <> 'f'",
+          WHERE a.atthasdef AND a.attgenerated = '' AND NOT a.attisdropped",
     ),
     (
         &["trigger"],
         "SELECT count(*) FROM pg_trigger t LEFT JOIN pg_trigger u ON u.oid = t.tgparentid JOIN own ON own.oid = t.tgrelid
-          WHERE own.relkind <> 'f' AND CASE WHEN t.tgparentid = 0 THEN NOT t.tgisinternal
+          WHERE CASE WHEN t.tgparentid = 0 THEN NOT t.tgisinternal
                 ELSE t.tgenabled <> u.tgenabled AND t.tgfoid NOT IN (SELECT oid FROM pg_proc WHERE proname LIKE 'RI\\_FKey\\_%') END",
     ),
     (
@@ -48,7 +49,7 @@ const COUNTS: &[(&[&str], &str)] = &[
         "SELECT count(*) FROM pg_rewrite r WHERE r.rulename <> '_RETURN' AND r.ev_class IN (SELECT oid FROM own)",
     ),
     (&["policy"], "SELECT count(*) FROM pg_policy"),
-    (&["statistics"], "SELECT count(*) FROM pg_statistic_ext s JOIN own ON own.oid = s.stxrelid AND own.relkind <> 'f'"),
+    (&["statistics"], "SELECT count(*) FROM pg_statistic_ext s JOIN own ON own.oid = s.stxrelid"),
     (
         &["function", "procedure", "aggregate"],
         "SELECT count(*) FROM pg_proc p WHERE p.pronamespace IN (SELECT oid FROM own_schema)

@@ -16,6 +16,8 @@ pub struct Context {
     pub database: String,
     /// Whether `pg_authid` is readable (false for RDS's master user).
     pub reads_passwords: bool,
+    /// Whether connection strings of subscriptions are readable (for superusers and `pg_read_all_data`).
+    pub reads_connections: bool,
 }
 
 /// An object of a catalog by oid: `classid` of `pg_depend` is the catalog's own oid, which is the same in every database.

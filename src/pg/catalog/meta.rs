@@ -2,6 +2,8 @@
 //!
 //! A kind's query selects [`columns`], its rendering calls [`apply_meta`]; the columns are `owner, comment, acl, init_acl, labels`.
 
+use std::fmt::Display;
+
 use tokio_postgres::Row;
 
 use super::acl::{AclObject, privileges};
@@ -48,23 +50,30 @@ impl<'a> MetaSource<'a> {
 pub fn columns(source: &MetaSource<'_>) -> String {
     let MetaSource { class, oid, sub, owner, acl } = *source;
     let shared = matches!(class, class::PG_AUTHID | class::PG_DATABASE | class::PG_TABLESPACE);
-    let (prefix, sub_match) = if shared { ("pg_sh", String::new()) } else { ("pg_", format!(" AND objsubid = {sub}")) };
-    let this = format!("classoid = {class} AND objoid = {oid}{sub_match}");
+    // The comment on a subscription is in its database, its labels are not.
+    let shared_labels = shared || class == class::PG_SUBSCRIPTION;
+    let found_in = |shared: bool, catalog: &str| {
+        let prefix = if shared { "pg_sh" } else { "pg_" };
+        let column = if shared { String::new() } else { format!(" AND objsubid = {sub}") };
+        format!("FROM {prefix}{catalog} WHERE classoid = {class} AND objoid = {oid}{column}")
+    };
     let owner = owner.map_or_else(|| "NULL::text".to_owned(), |o| format!("pg_get_userbyid({o})::text"));
     let init = if shared || acl.is_none() {
         "NULL::text[]".to_owned()
     } else {
-        format!("(SELECT initprivs::text[] FROM pg_init_privs WHERE {this})")
+        format!("(SELECT initprivs::text[] {})", found_in(false, "init_privs"))
     };
     let acl = acl.map_or_else(|| "NULL::text[]".to_owned(), |a| format!("({a})::text[]"));
     format!(
-        "{owner} AS owner, (SELECT description FROM {prefix}description WHERE {this}) AS comment, {acl} AS acl, {init} AS init_acl, \
-         ARRAY(SELECT unnest(ARRAY[provider, label]) FROM {prefix}seclabel WHERE {this} ORDER BY provider) AS labels"
+        "{owner} AS owner, (SELECT description {}) AS comment, {acl} AS acl, {init} AS init_acl, \
+         ARRAY(SELECT unnest(ARRAY[provider, label]) {} ORDER BY provider) AS labels",
+        found_in(shared, "description"),
+        found_in(shared_labels, "seclabel")
     )
 }
 
-/// Condition: the object is not a member of an extension.
-pub fn not_member(class: u32, oid: &str) -> String {
+/// Condition: the object is not a member of an extension; `class` is the oid of its catalog, or an expression of it.
+pub fn not_member(class: impl Display, oid: &str) -> String {
     format!(
         "NOT EXISTS (SELECT FROM pg_depend member WHERE member.classid = {class} AND member.objid = {oid} AND member.deptype = 'e')"
     )

@@ -3,12 +3,16 @@
 use tokio_postgres::Client;
 
 use super::extract::query;
+use super::kind::Context;
 use super::kinds::user_relation;
 use super::row::RowExt;
 use crate::base::Result;
 
+/// Names in a sentence that lists several.
+const SHOWN: usize = 10;
+
 /// One sentence each.
-pub(super) async fn read(client: &Client) -> Result<Vec<String>> {
+pub(super) async fn read(client: &Client, cx: &Context) -> Result<Vec<String>> {
     let users = user_relation();
     let sql = format!(
         "SELECT format('index %I.%I is invalid and is left out: drop it, or build it again with REINDEX', n.nspname, ic.relname) AS warning
@@ -22,5 +26,33 @@ pub(super) async fn read(client: &Client) -> Result<Vec<String>> {
                                        AND t.tgenabled <> 'O')
           ORDER BY 1"
     );
-    query(client, "warnings", &sql).await?.iter().map(|row| row.text("warning")).collect()
+    let mut all: Vec<String> =
+        query(client, "warnings", &sql).await?.iter().map(|row| row.text("warning")).collect::<Result<_>>()?;
+    let foreign = format!(
+        "SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_foreign_table f JOIN pg_class c ON c.oid = f.ftrelid
+           JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {users} ORDER BY n.nspname, c.relname"
+    );
+    let foreign: Vec<String> =
+        query(client, "foreign tables", &foreign).await?.iter().map(|row| row.text("name")).collect::<Result<_>>()?;
+    if !foreign.is_empty() {
+        all.push(format!("the rows of foreign tables stay on their servers and are not in the backup: {}", shortened(&foreign)));
+    }
+    if !cx.reads_connections {
+        let subscriptions = "SELECT s.subname::text AS name FROM pg_subscription s
+              WHERE s.subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY s.subname";
+        for row in query(client, "subscriptions", subscriptions).await? {
+            all.push(format!(
+                "subscription {} is in the backup without its connection string, which our role may not read: \
+                 back up as a superuser, or grant pg_read_all_data",
+                row.text("name")?
+            ));
+        }
+    }
+    Ok(all)
+}
+
+/// The first names, and how many more there are.
+fn shortened(names: &[String]) -> String {
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    if names.len() > SHOWN { format!("{shown} and {} more", names.len() - SHOWN) } else { shown }
 }

@@ -19,6 +19,7 @@ use crate::base::sql::qualified;
 use crate::base::{Error, Result};
 use crate::pg::error;
 use crate::pg::session::{Session, column};
+use crate::pg::version::Feature;
 
 /// Tables per LOCK TABLE.
 const BATCH: usize = 200;
@@ -221,7 +222,7 @@ impl Session {
         let name = qualified(&schema, &table);
         let role = crate::base::sql::ident(&role);
         let more = if count > 1 { format!(" and {} more tables", count - 1) } else { String::new() };
-        let all = if self.version().at_least(14) {
+        let all = if self.version().has(Feature::ReadAllData) {
             format!(", or for all tables at once: GRANT pg_read_all_data TO {role}")
         } else {
             String::new()

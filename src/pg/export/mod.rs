@@ -149,11 +149,13 @@ async fn connect(target: &Target) -> Result<Session> {
     Ok(session)
 }
 
-async fn context(session: &Session, target: &Target) -> Result<Context> {
+/// What kinds may know of the database of `target`, in which `session` is.
+pub(in crate::pg) async fn context(session: &Session, target: &Target) -> Result<Context> {
     Ok(Context {
         version: session.version(),
         database: target.database().to_owned(),
         reads_passwords: session.reads_passwords().await?,
+        reads_connections: session.reads_connections().await?,
     })
 }
 

@@ -78,6 +78,12 @@ impl Session {
         column(&row, 0)
     }
 
+    /// Whether connection strings of subscriptions can be read.
+    pub(crate) async fn reads_connections(&self) -> Result<bool> {
+        let text = "SELECT has_column_privilege('pg_catalog.pg_subscription', 'subconninfo', 'SELECT')";
+        column(&self.row("check privileges on subscriptions", text).await?, 0)
+    }
+
     /// Locks tables for one unit of work, at once or not at all; the locks end with [`Session::release_unit`].
     pub(super) async fn lock_unit(&self, tables: &[(&str, &str)]) -> Result<bool> {
         let list: Vec<String> = tables.iter().map(|(s, t)| format!("ONLY {}", qualified(s, t))).collect();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::outcome::{RestoreError, RestoreOutcome, Skipped};
-use super::statements::first_line;
+use super::statements::{first_line, redact_message};
 use crate::pg::catalog::entry::Entry;
 use crate::pg::error;
 
@@ -56,6 +56,7 @@ impl Ledger {
 
     /// Something failed for a reason of ours.
     pub(super) fn fail_with(&self, entry: &str, sql: &str, sqlstate: Option<String>, message: String) {
+        let message = redact_message(entry, message);
         tracing::debug!(entry, message, "restore statement failed");
         let error = RestoreError { entry: entry.to_owned(), statement: first_line(entry, sql), sqlstate, message };
         self.state().outcome.errors.push(error);

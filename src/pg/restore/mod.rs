@@ -1,7 +1,9 @@
 //! From entries and streams to a database: a plan that a person can read, then its execution.
 
+mod analyze;
 mod ledger;
 mod load;
+mod notes;
 mod outcome;
 mod plan;
 mod post;

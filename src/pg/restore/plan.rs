@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::notes::notes;
 use super::render::{Renderer, tablespaces};
 use super::select::{Selection, select};
 use super::statements::{Rights, open};
@@ -110,6 +111,8 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
     let renderer = Renderer::new(options, target.database(), &missing_tablespaces);
     let roles = plan_roles(&session, rights, input, options, &chosen, &renderer).await?;
     warnings.extend(roles.warnings);
+    let cluster: Vec<&Entry> = input.cluster.iter().filter(|e| roles.entries.contains(&e.id)).collect();
+    warnings.extend(notes(&session, &chosen, &cluster).await?);
     let same_cluster = facts.system_identifier.is_some() && facts.system_identifier == input.source.system_identifier;
     if !same_cluster && !is_part(options) {
         warnings.extend(of_the_whole_server(input));

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::analyze::analyze;
 use super::ledger::Ledger;
 use super::load::load_all;
 use super::outcome::PhaseTime;
@@ -24,6 +25,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::connect::Target;
 use crate::pg::copy::{Source, TableData};
 use crate::pg::session::{Canceller, Session};
+use crate::pg::version::Feature;
 
 /// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them.
 const LATE: &[&str] = &["foreign_key", "default_privileges", "materialized_view_data", "event_trigger"];
@@ -198,7 +200,7 @@ async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<(
         step.failure = Failure::Warning;
     }
     // From 16 on the server grants this by itself (see ROLE_MAKER).
-    if !plan.target.superuser && !plan.target.version.at_least(16) {
+    if !plan.target.superuser && !plan.target.version.has(Feature::MembershipOptions) {
         for step in all.iter_mut().filter(|s| s.entry.kind == "role") {
             step.statements.push(format!("GRANT {} TO CURRENT_USER", ident(&step.entry.name)));
         }
@@ -339,44 +341,4 @@ async fn finish(work: &Work, session: &Session, entries: &[&Entry], renderer: &R
     run(session, &work.ledger, privileges).await?;
     run(session, &work.ledger, steps(late("materialized_view_data"), renderer)).await?;
     run(session, &work.ledger, steps(late("event_trigger"), renderer)).await
-}
-
-/// Planner statistics of everything that got rows. What cannot be analysed only makes plans worse until autovacuum comes by.
-async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
-    let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
-    let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
-    let mut names: Vec<String> = work
-        .input
-        .tables
-        .iter()
-        .filter(|t| wanted.contains(t.entry.as_str()) && !t.is_large_objects() && !work.ledger.is_lost(&t.entry))
-        .map(|t| qualified(&t.schema, &t.table))
-        .collect();
-    names.extend(
-        work.input
-            .entries
-            .iter()
-            .filter(|e| e.kind == "materialized_view" && views.contains(e.id.as_str()) && !work.ledger.is_lost(&e.id))
-            .filter_map(|e| Some(qualified(e.schema.as_deref()?, &e.name))),
-    );
-    let lists: Vec<Vec<String>> =
-        (0..work.jobs).map(|job| names.iter().skip(job).step_by(work.jobs).cloned().collect()).collect();
-    let mut workers = tokio::task::JoinSet::new();
-    for list in lists.into_iter().filter(|l| !l.is_empty()) {
-        let work = Arc::clone(work);
-        workers.spawn(async move {
-            let session = work.session(writer(&work.target, None).await?);
-            for batch in list.chunks(50) {
-                let text = format!("ANALYZE {}", batch.join(", "));
-                if let Err(error) = session.run("gather statistics", &text).await {
-                    work.ledger.warn(error.full_message());
-                }
-            }
-            Ok::<(), Error>(())
-        });
-    }
-    while let Some(result) = workers.join_next().await {
-        result.map_err(|e| Error::internal("a restore worker ended unexpectedly").source(e))??;
-    }
-    Ok(())
 }

@@ -144,12 +144,17 @@ fn children(input: &RestoreInput, joins: impl Fn(&Entry) -> bool) -> HashMap<&st
     found
 }
 
+/// Tables, foreign ones included, by the table that they inherit from.
+pub(super) fn heirs(input: &RestoreInput) -> HashMap<&str, Vec<&str>> {
+    let made_as_heir = |e: &Entry| {
+        matches!(e.kind.as_str(), "table" | "foreign_table") && e.create.iter().any(|s| s.plain().contains("INHERITS ("))
+    };
+    children(input, |e| e.kind == "inheritance" || made_as_heir(e))
+}
+
 /// Names the tables that inherit from chosen ones and are not chosen: their rows show in the source's parent and will not in the target's.
 fn name_heirs(input: &RestoreInput, chosen: &HashSet<&str>, warnings: &mut Vec<String>) {
-    let inherits =
-        |e: &Entry| e.kind == "inheritance" || (e.kind == "table" && e.create.iter().any(|s| s.plain().contains("INHERITS (")));
-    let found: BTreeMap<&str, Vec<&str>> =
-        children(input, inherits).into_iter().filter(|(parent, _)| chosen.contains(parent)).collect();
+    let found: BTreeMap<&str, Vec<&str>> = heirs(input).into_iter().filter(|(parent, _)| chosen.contains(parent)).collect();
     for (parent, heirs) in found {
         let absent: Vec<&str> = heirs.into_iter().filter(|h| !chosen.contains(h)).collect();
         if !absent.is_empty() {

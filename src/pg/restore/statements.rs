@@ -236,6 +236,15 @@ pub(in crate::pg) fn redact<'a>(kind: &str, sql: &'a str) -> Cow<'a, str> {
     Cow::Borrowed(sql)
 }
 
+/// What the server says of a failed statement, as it may be shown: it quotes from a connection string that it cannot read.
+pub(super) fn redact_message(entry: &str, message: String) -> String {
+    const QUOTING: &str = "invalid connection string syntax";
+    match message.find(QUOTING) {
+        Some(at) if entry.starts_with("subscription ") => message[..at + QUOTING.len()].to_owned(),
+        _ => message,
+    }
+}
+
 /// First line of a statement of an entry, for reports; see [`redact`].
 pub(super) fn first_line(entry: &str, sql: &str) -> String {
     let kind = entry.split(' ').next().unwrap_or_default();
@@ -277,5 +286,12 @@ mod tests {
             assert_eq!(redact(kind, sql), shown);
             assert_eq!(first_line(&format!("{kind} \"name\""), sql), shown);
         }
+    }
+
+    #[test]
+    fn what_the_server_quotes_of_a_connection_string_is_left_out() {
+        let said = "invalid connection string syntax: missing \"=\" after \"secret\" in connection info string".to_owned();
+        assert_eq!(redact_message("subscription \"s\"", said.clone()), "invalid connection string syntax");
+        assert_eq!(redact_message("table \"s\"", said.clone()), said);
     }
 }

@@ -1,7 +1,7 @@
 //! Round trips of small databases: `tests/corpus/<kind>--<case>/schema.sql` is loaded, extracted, made again in an empty database from
 //! the entries alone, and `pg_dump` must print the same text for both, rows included.
 //!
-//! A case may begin with `-- from: 17` (the oldest major that can run it). Its roles are [`ROLES`]. Lines `-- next` separate batches that
+//! A case may begin with `-- from: 17` (the oldest major that can run it), or `-- needs: labels` (it runs where a provider of labels is loaded). Its roles are [`ROLES`]. Lines `-- next` separate batches that
 //! run in transactions of their own.
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
@@ -17,7 +17,7 @@ use pgkeep::pg::catalog::extract::{Catalog, TableInfo, extract};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::server::{Database, Server};
+use super::server::{Database, LABELLED_MAJORS, Server};
 
 /// Roles that cases may use.
 pub(crate) const ROLES: &[&str] = &["corpus_owner", "corpus_reader", "corpus_writer", "Corpus \"odd\" role"];
@@ -26,6 +26,7 @@ pub(crate) const ROLES: &[&str] = &["corpus_owner", "corpus_reader", "corpus_wri
 pub(crate) struct Case {
     pub(crate) name: String,
     from: u32,
+    labels: bool,
     batches: Vec<String>,
 }
 
@@ -48,7 +49,8 @@ fn read(folder: &Path) -> Case {
     let name = folder.file_name().expect("folder name").to_string_lossy().into_owned();
     let text = fs::read_to_string(folder.join("schema.sql")).unwrap_or_else(|e| panic!("{name}/schema.sql: {e}"));
     let from = text.lines().next().and_then(|l| l.strip_prefix("-- from: ")).map_or(0, |v| v.trim().parse().expect("major"));
-    Case { name, from, batches: text.split("\n-- next\n").map(str::to_owned).collect() }
+    let labels = text.starts_with("-- needs: labels\n");
+    Case { name, from, labels, batches: text.split("\n-- next\n").map(str::to_owned).collect() }
 }
 
 /// Makes the corpus roles, and the tablespace `corpus_space`, on a server; other tests may be doing the same.
@@ -65,7 +67,7 @@ pub(crate) async fn make_roles(server: &Server) {
 
 /// Runs one case on one server; the error is what differs or failed.
 pub(crate) async fn round_trip(server: &Server, case: &Case) -> Result<(), String> {
-    if server.major < case.from {
+    if server.major < case.from || (case.labels && !LABELLED_MAJORS.contains(&server.major)) {
         return Ok(());
     }
     let original = server.database("source").await;
@@ -91,9 +93,21 @@ async fn compare(case: &Case, original: &Database, copy: &Database) -> Result<()
     if expected != found {
         return Err(format!("pg_dump differs:\n{}", difference(&expected, &found)));
     }
+    let (expected, found) = (index_states(original).await?, index_states(copy).await?);
+    if expected != found {
+        return Err(format!("validity of indexes differs:\n{}", difference(&expected, &found)));
+    }
     let again = read_catalog(copy).await?;
     let differences = differing_entries(&catalog.entries, &again.entries);
     if differences.is_empty() { Ok(()) } else { Err(format!("entries of the copy differ:\n{}", differences.join("\n"))) }
+}
+
+/// Whether each index is valid, which `pg_dump` does not tell of those of partitioned tables.
+async fn index_states(database: &Database) -> Result<String, String> {
+    let text = "SELECT indexrelid::regclass || ' ' || indisvalid FROM pg_index WHERE indexrelid >= 16384 AND indrelid >= 16384
+                   AND indexrelid IN (SELECT oid FROM pg_class WHERE relnamespace <> 'pg_toast'::regnamespace) ORDER BY 1";
+    let rows = database.connect().await.query(text, &[]).await.map_err(|e| e.to_string())?;
+    Ok(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n"))
 }
 
 /// The catalog of a database, read in a snapshot as an export reads it.

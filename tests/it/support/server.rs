@@ -3,9 +3,11 @@
 
 use std::process::Command;
 
+use super::rows::target;
 use pgkeep::base::ids::random_hex;
 use pgkeep::base::sql::ident;
 use pgkeep::pg::catalog::kind::Context;
+use pgkeep::pg::facts::drop_database;
 use pgkeep::pg::version::Version;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
@@ -22,6 +24,9 @@ pub(crate) fn majors() -> Vec<u32> {
     majors.sort_unstable();
     majors
 }
+
+/// Majors with the label provider of `tests/label_provider`: those whose headers scripts/services can get.
+pub(crate) const LABELLED_MAJORS: &[u32] = &[15, 18];
 
 /// One server.
 #[derive(Clone)]
@@ -131,11 +136,11 @@ impl Database {
         let client = self.connect().await;
         let row = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await.expect("version");
         let version = u32::try_from(row.get::<_, i32>(0)).expect("version");
-        Context { version: Version(version), database: self.name.clone(), reads_passwords: true }
+        Context { version: Version(version), database: self.name.clone(), reads_passwords: true, reads_connections: true }
     }
 
     /// Drops it.
     pub(crate) async fn remove(self) {
-        self.server.admin(&[format!("DROP DATABASE {} WITH (FORCE)", ident(&self.name))]).await;
+        drop_database(&target(&self.server.url("postgres")), &self.name).await.expect("drop the database");
     }
 }

@@ -9,6 +9,7 @@ use crate::base::{Error, Result};
 use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Context, Draft, Kind};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Base types.
 pub(super) const KIND: Kind = Kind { name: "base_type", scope: Scope::Object, query, read };
@@ -28,7 +29,7 @@ fn query(cx: &Context) -> Option<String> {
     let functions: Vec<String> = FUNCTIONS
         .iter()
         .map(|(column, _)| match *column {
-            "typsubscript" if !cx.version.at_least(14) => "NULL::text[] AS typsubscript".to_owned(),
+            "typsubscript" if !cx.version.has(Feature::SubscriptTypes) => "NULL::text[] AS typsubscript".to_owned(),
             column => format!("{} AS {column}", name_of("pg_proc", "pro", &format!("t.{column}"))),
         })
         .collect();

@@ -8,12 +8,13 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user_object};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Casts.
 pub(super) const KIND: Kind = Kind { name: "cast", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let of_range = if cx.version.at_least(14) {
+    let of_range = if cx.version.has(Feature::MultirangeTypes) {
         " AND NOT EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = c.castsource AND r.rngmultitypid = c.casttarget)"
     } else {
         ""

@@ -1,4 +1,4 @@
-//! Check constraints of tables.
+//! Check constraints of tables and foreign tables.
 //!
 //! Catalog: `pg_constraint` (`c`, of tables). A constraint is added to the table that declares it and reaches children and partitions from
 //! there, so it waits until these have joined; inherited ones have an entry only where they differ from their origin: valid where that is
@@ -42,7 +42,7 @@ pub(super) fn constraints_query(condition: &str) -> String {
                   ELSE '{{}}' END AS descendants,
                 {}
              FROM pg_constraint k {}
-            WHERE {condition} AND c.relkind IN ('r', 'p') AND {}) x
+            WHERE {condition} AND c.relkind IN ('r', 'p', 'f') AND {}) x
           WHERE local OR (valid AND origin_invalid) OR comment IS NOT NULL
           ORDER BY rel_schema, rel_name, name",
         meta::columns(&MetaSource::plain(class::PG_CONSTRAINT, "k.oid")),

@@ -8,17 +8,18 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user_schema};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Collations.
 pub(super) const KIND: Kind = Kind { name: "collation", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let locale = match cx.version.major() {
-        17.. => "c.colllocale",
-        15 | 16 => "c.colliculocale",
+    let locale = match cx.version {
+        v if v.has(Feature::BuiltinLocales) => "c.colllocale",
+        v if v.has(Feature::IcuDatabases) => "c.colliculocale",
         _ => "CASE WHEN c.collprovider = 'i' THEN c.collcollate::text END",
     };
-    let rules = if cx.version.at_least(16) { "c.collicurules" } else { "NULL" };
+    let rules = if cx.version.has(Feature::IcuRules) { "c.collicurules" } else { "NULL" };
     Some(format!(
         "SELECT c.oid, n.nspname::text AS schema, c.collname::text AS name, c.collprovider::text AS provider,
                 c.collisdeterministic AS deterministic, c.collcollate::text AS lc_collate, c.collctype::text AS lc_ctype,

@@ -1,4 +1,4 @@
-//! Defaults of columns of tables and views.
+//! Defaults of columns of tables, foreign tables and views.
 //!
 //! Catalog: `pg_attrdef` without generation expressions, which belong to the table.
 
@@ -18,7 +18,7 @@ fn query(_cx: &Context) -> Option<String> {
     Some(format!(
         "SELECT {COLUMNS}, d.oid AS default_oid, a.attname::text AS column_name, pg_get_expr(d.adbin, d.adrelid) AS expression
            FROM pg_attrdef d {} JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-          WHERE a.attgenerated = '' AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v') AND {}
+          WHERE a.attgenerated = '' AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'f') AND {}
           ORDER BY n.nspname, c.relname, a.attnum",
         join_relation("d.adrelid"),
         user_relation()

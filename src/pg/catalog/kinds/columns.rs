@@ -1,8 +1,9 @@
-//! Columns of tables, views and materialised views, read with their relation: one JSON document a relation.
+//! Columns of tables, foreign tables, views and materialised views, read with their relation: one JSON document a relation.
 
 use serde::Deserialize;
 use tokio_postgres::Row;
 
+use super::foreign_data_wrapper::options_clause;
 use super::relation::Relation;
 use crate::base::sql::{Sql, ident};
 use crate::base::{Error, Result};
@@ -11,6 +12,7 @@ use crate::pg::catalog::entry::Entry;
 use crate::pg::catalog::kind::Context;
 use crate::pg::catalog::meta::{add_comment, add_labels};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// One column, as `pg_attribute` and its relations have it.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,8 +29,10 @@ pub(super) struct Column {
     pub(super) generated: Option<Generated>,
     statistics: Option<i32>,
     storage: Option<String>,
-    compression: Option<String>,
+    pub(super) compression: Option<String>,
     options: Option<String>,
+    /// `name=value` for the wrapper of a foreign table.
+    foreign_options: Option<Vec<String>>,
     comment: Option<String>,
     labels: Vec<String>,
 }
@@ -87,7 +91,7 @@ pub(super) fn select(cx: &Context) -> String {
     let parents =
         "pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname AND NOT pa.attisdropped
                    WHERE i.inhrelid = c.oid";
-    let (not_null, not_null_join) = if cx.version.at_least(18) {
+    let (not_null, not_null_join) = if cx.version.has(Feature::NotNullConstraints) {
         (
             "CASE WHEN co.oid IS NOT NULL THEN json_build_object('oid', co.oid::int8, 'name', co.conname, 'no_inherit', co.connoinherit,
                'local', co.conislocal, 'comment', obj_description(co.oid, 'pg_constraint')) END"
@@ -104,7 +108,7 @@ pub(super) fn select(cx: &Context) -> String {
         )
     };
     // Minor releases from 15.20 on keep a counter of their own among the options, which nobody can set and no dump holds.
-    let compression = if cx.version.at_least(14) { COMPRESSION } else { "NULL" };
+    let compression = if cx.version.has(Feature::ColumnCompression) { COMPRESSION } else { "NULL" };
     let expression = "pg_get_expr(ad.adbin, ad.adrelid)";
     format!(
         "(SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
@@ -124,6 +128,7 @@ pub(super) fn select(cx: &Context) -> String {
              'compression', {compression},
              'options', (SELECT string_agg(o.text, ', ' ORDER BY o.n) FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, n)
                 WHERE o.text NOT LIKE 'pg\\_attver=%'),
+             'foreign_options', a.attfdwoptions,
              'comment', col_description(c.oid, a.attnum),
              'labels', ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
                 WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)
@@ -188,7 +193,8 @@ pub(super) fn add_acls(entry: &mut Entry, row: &Row, table: &str, cx: &Context) 
     Ok(())
 }
 
-/// `ALTER TABLE ONLY … ALTER COLUMN …` of statistics targets and options, in one statement; `None` where there is nothing.
+/// `ALTER TABLE ONLY … ALTER COLUMN …` of statistics targets and options, those for the wrapper of a foreign table included, in one statement;
+/// `None` where there is nothing.
 pub(super) fn alter_options(relation: &Relation, columns: &[Column]) -> Option<Sql> {
     let mut actions = Vec::new();
     for column in columns {
@@ -196,17 +202,21 @@ pub(super) fn alter_options(relation: &Relation, columns: &[Column]) -> Option<S
         actions.extend(column.statistics.map(|target| format!("ALTER COLUMN {name} SET STATISTICS {target}")));
         let options = column.options.as_deref().filter(|o| !o.is_empty());
         actions.extend(options.map(|options| format!("ALTER COLUMN {name} SET ({options})")));
+        let foreign = column.foreign_options.as_deref().filter(|o| !o.is_empty());
+        actions.extend(foreign.map(|options| format!("ALTER COLUMN {name}{}", options_clause(options))));
     }
     alter(relation, &actions)
 }
 
-/// The same of storage and compression, which children copy from their parents when they are made.
+/// The same of storage and compression, which children copy from their parents when they are made. The compression of a foreign table's columns
+/// cannot be altered.
 pub(super) fn alter_storage(relation: &Relation, columns: &[Column]) -> Option<Sql> {
     let mut actions = Vec::new();
     for column in columns {
         let name = ident(&column.name);
         actions.extend(column.storage.as_ref().map(|storage| format!("ALTER COLUMN {name} SET STORAGE {storage}")));
-        actions.extend(column.compression.as_ref().map(|method| format!("ALTER COLUMN {name} SET COMPRESSION {method}")));
+        let compression = column.compression.as_ref().filter(|_| relation.kind != "foreign_table");
+        actions.extend(compression.map(|method| format!("ALTER COLUMN {name} SET COMPRESSION {method}")));
     }
     alter(relation, &actions)
 }

@@ -1,13 +1,13 @@
-//! Stand-alone composite types with their columns, collations and comments on columns.
+//! Stand-alone composite types with their columns, collations, comments and labels on columns.
 
 use tokio_postgres::Row;
 
 use super::types;
-use crate::base::Result;
 use crate::base::sql::{Sql, ident, qualified};
+use crate::base::{Error, Result};
 use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Context, Draft, Kind};
-use crate::pg::catalog::meta::add_comment;
+use crate::pg::catalog::meta::{add_comment, add_labels};
 use crate::pg::catalog::row::RowExt;
 
 /// Composite types.
@@ -26,7 +26,9 @@ fn query(_: &Context) -> Option<String> {
          ARRAY(SELECT format_type(a.atttypid, a.atttypmod) {live}) AS column_types,
          {} AS collation_schemas, {} AS collation_names,
          ARRAY(SELECT (SELECT d.description FROM pg_description d
-                        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum) {live}) AS column_comments",
+                        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = a.attrelid AND d.objsubid = a.attnum) {live}) AS column_comments,
+         ARRAY(SELECT (SELECT json_agg(json_build_array(s.provider, s.label) ORDER BY s.provider)::text FROM pg_seclabel s
+                        WHERE s.classoid = 'pg_class'::regclass AND s.objoid = a.attrelid AND s.objsubid = a.attnum) {live}) AS column_labels",
         collation("kn.nspname"),
         collation("k.collname")
     );
@@ -51,9 +53,19 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     }
     let mut draft = types::draft(&KIND, "TYPE", row, cx, &format!(" AS ({})", columns.join(", ")))?;
     let identity = qualified(&row.text("schema")?, &row.text("name")?);
-    for (name, comment) in names.iter().zip(row.col::<Vec<Option<String>>>("column_comments")?) {
+    let per_column = |what: &str| row.col::<Vec<Option<String>>>(what);
+    for ((name, comment), labels) in names.iter().zip(per_column("column_comments")?).zip(per_column("column_labels")?) {
         let noun = Sql::from(format!("COLUMN {identity}.{}", ident(name)));
         add_comment(&mut draft.entry, &noun, comment.as_deref());
+        add_labels(&mut draft.entry, &noun, &pairs(labels.as_deref())?);
     }
     Ok(draft)
+}
+
+/// Providers and labels in turn, out of a JSON array of pairs.
+fn pairs(json: Option<&str>) -> Result<Vec<String>> {
+    let pairs: Vec<[String; 2]> = json
+        .map_or(Ok(Vec::new()), serde_json::from_str)
+        .map_err(|e| Error::internal("read the labels of a composite type").source(e))?;
+    Ok(pairs.into_iter().flatten().collect())
 }

@@ -15,13 +15,14 @@ use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Constraints that an index enforces.
 pub(super) const KIND: Kind = Kind { name: "constraint", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let nulls = if cx.version.at_least(15) { "x.indnullsnotdistinct" } else { "false" };
-    let period = if cx.version.at_least(18) { "k.conperiod" } else { "false" };
+    let nulls = if cx.version.has(Feature::NullsNotDistinct) { "x.indnullsnotdistinct" } else { "false" };
+    let period = if cx.version.has(Feature::TemporalKeys) { "k.conperiod" } else { "false" };
     Some(format!(
         "SELECT {COLUMNS}, {INDEX_COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.contype::text AS constraint_type,
                 k.condeferrable AS deferrable, k.condeferred AS deferred, {nulls} AS nulls_not_distinct, {period} AS period,

@@ -10,18 +10,19 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{MetaSource, apply_meta, columns};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// The database.
 pub(super) const KIND: Kind = Kind { name: "database", scope: Scope::Database, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let provider = if cx.version.at_least(15) { "d.datlocprovider::text" } else { "'c'" };
-    let locale = match cx.version.major() {
-        17.. => "d.datlocale",
-        15 | 16 => "d.daticulocale",
+    let provider = if cx.version.has(Feature::IcuDatabases) { "d.datlocprovider::text" } else { "'c'" };
+    let locale = match cx.version {
+        v if v.has(Feature::BuiltinLocales) => "d.datlocale",
+        v if v.has(Feature::IcuDatabases) => "d.daticulocale",
         _ => "NULL::text",
     };
-    let rules = if cx.version.at_least(16) { "d.daticurules" } else { "NULL::text" };
+    let rules = if cx.version.has(Feature::IcuRules) { "d.daticurules" } else { "NULL::text" };
     Some(format!(
         "SELECT d.oid, d.datname::text AS name, pg_encoding_to_char(d.encoding)::text AS encoding, {provider} AS provider,
                 d.datcollate::text AS lc_collate, d.datctype::text AS lc_ctype, {locale}::text AS locale, {rules}::text AS rules,

@@ -1,6 +1,6 @@
 //! ALTER TABLE … INHERIT of children that were made standalone because they define all their columns themselves.
 //!
-//! Catalog: `pg_inherits` of ordinary tables. Other children have their parents in CREATE TABLE.
+//! Catalog: `pg_inherits` of ordinary and foreign tables. Other children have their parents in CREATE TABLE.
 
 use tokio_postgres::Row;
 
@@ -24,7 +24,7 @@ fn query(cx: &Context) -> Option<String> {
                 array_agg(pn.nspname::text ORDER BY i.inhseqno) AS parent_schemas,
                 array_agg(p.relname::text ORDER BY i.inhseqno) AS parent_names
            FROM pg_inherits i {} JOIN pg_class p ON p.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = p.relnamespace
-          WHERE c.relkind = 'r' AND {} AND {}
+          WHERE c.relkind IN ('r', 'f') AND {} AND {}
           GROUP BY c.oid, n.nspname, c.relname, c.relkind ORDER BY n.nspname, c.relname",
         join_relation("i.inhrelid"),
         joins_parents(cx),

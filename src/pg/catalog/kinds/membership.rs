@@ -8,6 +8,7 @@ use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Memberships.
 pub(super) const KIND: Kind = Kind { name: "membership", scope: Scope::Cluster, query, read };
@@ -15,7 +16,7 @@ pub(super) const KIND: Kind = Kind { name: "membership", scope: Scope::Cluster, 
 const BOOTSTRAP_SUPERUSER: u32 = 10;
 
 fn query(cx: &Context) -> Option<String> {
-    let (number, options) = if cx.version.at_least(16) {
+    let (number, options) = if cx.version.has(Feature::MembershipOptions) {
         ("m.oid", "m.inherit_option, m.set_option")
     } else {
         ("row_number() OVER (ORDER BY r.rolname, u.rolname)::oid", "true AS inherit_option, true AS set_option")
@@ -42,7 +43,7 @@ struct Membership {
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
     let all = rows.iter().map(|row| membership(row, cx)).collect::<Result<Vec<_>>>()?;
-    Ok(with_needs(all, cx.version.at_least(16)))
+    Ok(with_needs(all, cx.version.has(Feature::MembershipOptions)))
 }
 
 fn membership(row: &Row, cx: &Context) -> Result<Membership> {
@@ -50,12 +51,12 @@ fn membership(row: &Row, cx: &Context) -> Result<Membership> {
     let grantor: Option<String> = row.col("grantor_name")?;
     let by_bootstrap = row.col::<u32>("grantor")? == BOOTSTRAP_SUPERUSER;
     let admin: bool = row.col("admin_option")?;
-    let grantor = grantor.filter(|_| cx.version.at_least(16) && !by_bootstrap);
+    let grantor = grantor.filter(|_| cx.version.has(Feature::MembershipOptions) && !by_bootstrap);
     let by = grantor.as_ref().map(|g| format!(" by {}", ident(g))).unwrap_or_default();
     let identity = format!("{} to {}{by}", ident(&role), ident(&member));
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, &role, &identity);
     let mut grant = Sql::from("GRANT ").role(&role).text(" TO ").role(&member);
-    if cx.version.at_least(16) {
+    if cx.version.has(Feature::MembershipOptions) {
         let word = |on: bool| if on { "TRUE" } else { "FALSE" };
         let (inherit, set) = (row.col("inherit_option")?, row.col("set_option")?);
         grant.push(format!(" WITH ADMIN {}, INHERIT {}, SET {}", word(admin), word(inherit), word(set)));

@@ -31,6 +31,7 @@ mod extension;
 mod foreign_data_wrapper;
 mod foreign_key;
 mod foreign_server;
+mod foreign_table;
 mod function;
 mod identity;
 mod index;
@@ -60,12 +61,14 @@ mod role_setting;
 mod row_security;
 mod rule;
 mod schema;
+mod security_label;
 mod sequence;
 mod sequence_owner;
 mod sequence_value;
 mod setting;
 mod shell_type;
 mod statistics;
+mod subscription;
 mod table;
 mod tablespace;
 mod text_search_configuration;
@@ -122,6 +125,7 @@ pub const KINDS: &[&Kind] = &[
     &user_mapping::KIND,
     &sequence::KIND,
     &table::KIND,
+    &foreign_table::KIND,
     &view::KIND,
     &materialized_view::KIND,
     &inheritance::KIND,
@@ -144,7 +148,9 @@ pub const KINDS: &[&Kind] = &[
     &foreign_key::KIND,
     &publication::KIND,
     &publication_member::KIND,
+    &subscription::KIND,
     &altered_privileges::KIND,
+    &security_label::KIND,
     &materialized_view_data::KIND,
     &default_privileges::KIND,
     &event_trigger::KIND,

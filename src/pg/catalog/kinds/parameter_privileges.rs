@@ -8,6 +8,7 @@ use crate::pg::catalog::acl::{AclObject, AclType, privileges};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Privileges on parameters.
 pub(super) const KIND: Kind = Kind { name: "parameter_privileges", scope: Scope::Cluster, query, read };
@@ -17,7 +18,7 @@ fn query(cx: &Context) -> Option<String> {
     let sql =
         "SELECT p.oid, p.parname AS name, pg_get_userbyid(10)::text AS owner, p.paracl::text[] AS acl FROM pg_parameter_acl p
                 ORDER BY p.parname";
-    cx.version.at_least(15).then(|| sql.to_owned())
+    cx.version.has(Feature::ParameterPrivileges).then(|| sql.to_owned())
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {

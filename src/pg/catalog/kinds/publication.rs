@@ -8,12 +8,13 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Publications.
 pub(super) const KIND: Kind = Kind { name: "publication", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let generated = if cx.version.at_least(18) { "p.pubgencols::text" } else { "'n'" };
+    let generated = if cx.version.has(Feature::GeneratedPublication) { "p.pubgencols::text" } else { "'n'" };
     Some(format!(
         "SELECT p.oid, p.pubname::text AS name, p.puballtables AS all_tables, p.pubinsert, p.pubupdate, p.pubdelete, p.pubtruncate,
                 p.pubviaroot, {generated} AS generated, {}

@@ -7,12 +7,13 @@ use crate::base::sql::{ident, qualified};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Members of publications.
 pub(super) const KIND: Kind = Kind { name: "publication_member", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let (columns, filter) = if cx.version.at_least(15) {
+    let (columns, filter) = if cx.version.has(Feature::PublicationFilters) {
         (
             "CASE WHEN r.prattrs IS NOT NULL THEN ARRAY(SELECT a.attname::text FROM unnest(r.prattrs::int2[]) WITH ORDINALITY u(num, ord)
                 JOIN pg_attribute a ON a.attrelid = r.prrelid AND a.attnum = u.num ORDER BY u.ord) END",
@@ -34,7 +35,7 @@ fn query(cx: &Context) -> Option<String> {
            JOIN pg_namespace n ON n.oid = c.relnamespace {} ORDER BY publication, schema, name NULLS FIRST",
         class::PG_PUBLICATION_REL,
         class::PG_CLASS,
-        if cx.version.at_least(15) { schemas.as_str() } else { "" }
+        if cx.version.has(Feature::PublicationFilters) { schemas.as_str() } else { "" }
     ))
 }
 

@@ -8,12 +8,13 @@ use crate::base::Result;
 use crate::pg::catalog::entry::Scope;
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Range types.
 pub(super) const KIND: Kind = Kind { name: "range_type", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
-    let multirange = if cx.version.at_least(14) { "r.rngmultitypid" } else { "0::oid" };
+    let multirange = if cx.version.has(Feature::MultirangeTypes) { "r.rngmultitypid" } else { "0::oid" };
     let extra = format!(
         "format_type(r.rngsubtype, NULL) AS subtype, {multirange} AS multirange_oid,
          coalesce((SELECT x.typarray FROM pg_type x WHERE x.oid = {multirange}), 0) AS multirange_array,

@@ -10,6 +10,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{MetaSource, add_comment, add_labels, add_owner, apply_meta, columns, not_member, user_schema};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Schemas.
 pub(super) const KIND: Kind = Kind { name: "schema", scope: Scope::Object, query, read };
@@ -72,7 +73,7 @@ fn public(row: &Row, cx: &Context) -> Result<Entry> {
         add_comment(&mut entry, &noun, Some(&comment));
     }
     add_labels(&mut entry, &noun, &row.col::<Vec<String>>("labels")?);
-    let everyone = if cx.version.at_least(15) { "=U" } else { "=UC" };
+    let everyone = if cx.version.has(Feature::ClosedPublicSchema) { "=U" } else { "=UC" };
     let quoted = ident(&owner);
     let base = [format!("{quoted}=UC/{quoted}"), format!("{everyone}/{quoted}")];
     let object = AclObject::new(AclType::Schema, noun.clone(), cx.version);

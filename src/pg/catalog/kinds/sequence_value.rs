@@ -12,6 +12,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{not_member, user_schema};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Values of sequences.
 pub(super) const KIND: Kind = Kind { name: "sequence_value", scope: Scope::Object, query, read };
@@ -22,7 +23,7 @@ const VALUE: i32 = -1;
 /// One query for all: from 18 on by `pg_get_sequence_data`, before that by having the server read each sequence, which only
 /// `query_to_xml` can do within a query (`pg_sequences` does not tell the value of a sequence that was set but never called).
 fn query(cx: &Context) -> Option<String> {
-    let (value, join) = if cx.version.at_least(18) {
+    let (value, join) = if cx.version.has(Feature::SequenceValues) {
         ("v.last_value, v.is_called", "CROSS JOIN LATERAL pg_get_sequence_data(s.seqrelid) v")
     } else {
         (

@@ -16,6 +16,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Tables.
 pub(super) const KIND: Kind = Kind { name: "table", scope: Scope::Object, query, read };
@@ -33,11 +34,7 @@ fn query(cx: &Context) -> Option<String> {
                 c.relreplident::text AS replica_identity, c.relforcerowsecurity AS force_row_security,
                 CASE WHEN c.reloftype <> 0 THEN format_type(c.reloftype, NULL) END AS of_type,
                 CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END AS partition_key,
-                ARRAY(SELECT pn.nspname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
-                        JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_schemas,
-                ARRAY(SELECT p.relname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
-                       WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_names,
-                {} AS joins_parents, {}, {}
+                {}, {}, {}
            FROM pg_class c
            JOIN pg_namespace n ON n.oid = c.relnamespace
            LEFT JOIN pg_type rt ON rt.oid = c.reltype
@@ -46,11 +43,23 @@ fn query(cx: &Context) -> Option<String> {
            LEFT JOIN pg_am am ON am.oid = c.relam
           WHERE c.relkind IN ('r', 'p') AND {}
           ORDER BY n.nspname, c.relname",
-        joins_parents(cx),
+        parents(cx),
         columns::select(cx),
         meta::columns(&MetaSource::new(class::PG_CLASS, "c.oid", "c.relowner", "c.relacl")),
         user_relation()
     ))
+}
+
+/// Expressions `parent_schemas`, `parent_names`, `joins_parents` of `pg_class c`.
+pub(super) fn parents(cx: &Context) -> String {
+    format!(
+        "ARRAY(SELECT pn.nspname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                 JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_schemas,
+         ARRAY(SELECT p.relname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+                WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_names,
+         {} AS joins_parents",
+        joins_parents(cx)
+    )
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
@@ -65,7 +74,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 
 /// Storage and compression of the columns, as an entry of its own that follows all tables: a child made after its parent was altered would
 /// copy them, or, with two parents, not be made at all.
-fn storage(relation: &Relation, columns: &[Column]) -> Option<Draft> {
+pub(super) fn storage(relation: &Relation, columns: &[Column]) -> Option<Draft> {
     let statement = columns::alter_storage(relation, columns)?;
     let name = relation.qualified();
     let mut entry = Entry::new(STORAGE_KIND, Scope::Object, Phase::Pre, Some(&relation.schema), &relation.name, &name);
@@ -82,14 +91,21 @@ fn draft(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> Re
     apply_meta(&mut entry, row, noun.as_str(), Some(&AclObject::new(AclType::Table, noun.as_str(), cx.version)))?;
     columns::add_meta(&mut entry, row, relation, columns, cx)?;
     let mut draft = Draft::new(relation.address(), entry);
+    draft.also = made_along(row, columns)?;
+    Ok(draft)
+}
+
+/// Catalog rows that CREATE TABLE makes beside the table: its types, generation expressions, not-null constraints.
+pub(super) fn made_along(row: &Row, columns: &[Column]) -> Result<Vec<Address>> {
+    let mut rows = Vec::new();
     for column in ["row_type", "array_type"] {
-        draft.also.push(Address::new(class::PG_TYPE, row.oid(column)?));
+        rows.push(Address::new(class::PG_TYPE, row.oid(column)?));
     }
     for column in columns {
-        draft.also.extend(column.generated.as_ref().map(|g| Address::new(class::PG_ATTRDEF, g.oid)));
-        draft.also.extend(column.not_null.as_ref().and_then(|n| n.oid).map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
+        rows.extend(column.generated.as_ref().map(|g| Address::new(class::PG_ATTRDEF, g.oid)));
+        rows.extend(column.not_null.as_ref().and_then(|n| n.oid).map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
     }
-    Ok(draft)
+    Ok(rows)
 }
 
 /// Condition: the child `c` of other tables is made standalone and joins them later ([`super::inheritance`]): all its columns are its own,
@@ -98,7 +114,7 @@ pub(super) fn joins_parents(cx: &Context) -> String {
     let mut condition = "(NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.attislocal)"
         .to_owned();
-    if cx.version.at_least(18) {
+    if cx.version.has(Feature::NotNullConstraints) {
         condition.push_str(
             " AND NOT EXISTS (SELECT FROM pg_constraint x WHERE x.conrelid = c.oid AND x.contype = 'n' AND NOT x.conislocal)",
         );
@@ -108,7 +124,7 @@ pub(super) fn joins_parents(cx: &Context) -> String {
 
 /// How the table comes to its columns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     /// It names all of them; parents, if any, are joined later.
     Standalone,
     /// It names its own, INHERITS brings the others.
@@ -118,10 +134,13 @@ enum Shape {
 }
 
 fn shape(row: &Row) -> Result<Shape> {
+    if row.opt_text("of_type")?.is_some() { Ok(Shape::Typed) } else { untyped_shape(row) }
+}
+
+/// How a table comes to its columns that is not of a type.
+pub(super) fn untyped_shape(row: &Row) -> Result<Shape> {
     let parents: Vec<String> = row.col("parent_names")?;
-    Ok(if row.opt_text("of_type")?.is_some() {
-        Shape::Typed
-    } else if row.flag("is_partition")? || parents.is_empty() || row.flag("joins_parents")? {
+    Ok(if row.flag("is_partition")? || parents.is_empty() || row.flag("joins_parents")? {
         Shape::Standalone
     } else {
         Shape::Inherits
@@ -136,17 +155,7 @@ fn create(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> R
     if let Some(of_type) = row.opt_text("of_type")? {
         text.push_str(&format!(" OF {of_type}"));
     }
-    let elements = elements(columns, shape, cx);
-    if !elements.is_empty() {
-        text.push_str(&format!(" (\n    {}\n)", elements.join(",\n    ")));
-    } else if shape != Shape::Typed {
-        text.push_str(" ()");
-    }
-    if shape == Shape::Inherits {
-        let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
-        let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
-        text.push_str(&format!(" INHERITS ({})", parents.join(", ")));
-    }
+    text.push_str(&columns_clause(row, relation, columns, shape, cx)?);
     if let Some(key) = &partitioned {
         text.push_str(&format!(" PARTITION BY {key}"));
     }
@@ -161,11 +170,27 @@ fn create(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> R
     Ok(statements)
 }
 
-fn elements(columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
+/// ` (columns) INHERITS (parents)`.
+pub(super) fn columns_clause(row: &Row, relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Result<String> {
+    let elements = elements(relation, columns, shape, cx);
+    let mut text = match shape {
+        _ if !elements.is_empty() => format!(" (\n    {}\n)", elements.join(",\n    ")),
+        Shape::Typed => String::new(),
+        _ => " ()".to_owned(),
+    };
+    if shape == Shape::Inherits {
+        let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
+        let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
+        text.push_str(&format!(" INHERITS ({})", parents.join(", ")));
+    }
+    Ok(text)
+}
+
+fn elements(relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
     let mut elements = Vec::new();
     for column in columns {
         if shape == Shape::Inherits && !column.local {
-            if let Some(not_null) = column.not_null.as_ref().filter(|n| n.local && cx.version.at_least(18)) {
+            if let Some(not_null) = column.not_null.as_ref().filter(|n| n.local && cx.version.has(Feature::NotNullConstraints)) {
                 elements.push(not_null.clause(Some(&column.name)));
             }
             continue;
@@ -173,6 +198,8 @@ fn elements(columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
         let mut parts = vec![ident(&column.name)];
         if shape != Shape::Typed {
             parts.push(column.data_type.clone());
+            let compression = column.compression.as_ref().filter(|_| relation.kind == "foreign_table");
+            parts.extend(compression.map(|method| format!("COMPRESSION {method}")));
             parts.extend(column.collation.as_ref().map(|c| format!("COLLATE {c}")));
         }
         let own_expression = |inherited: bool| shape != Shape::Inherits || !inherited;
@@ -188,20 +215,7 @@ fn elements(columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
 
 fn alterations(row: &Row, relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Result<Vec<Sql>> {
     let table = relation.qualified();
-    let mut statements = Vec::new();
-    if shape == Shape::Inherits {
-        for column in columns.iter().filter(|c| !c.local) {
-            let name = ident(&column.name);
-            if column.not_null.as_ref().is_some_and(|n| n.local) && !cx.version.at_least(18) {
-                statements.push(Sql::from(format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} SET NOT NULL")));
-            }
-            if let Some(generated) = column.generated.as_ref().filter(|g| !g.inherited && cx.version.at_least(17)) {
-                let expression = &generated.expression;
-                statements.push(Sql::from(format!("ALTER TABLE {table} ALTER COLUMN {name} SET EXPRESSION AS ({expression})")));
-            }
-        }
-    }
-    statements.extend(columns::alter_options(relation, columns));
+    let mut statements = column_alterations(relation, columns, shape, cx);
     match row.text("replica_identity")?.as_str() {
         "n" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY NOTHING"))),
         "f" => statements.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"))),
@@ -211,4 +225,25 @@ fn alterations(row: &Row, relation: &Relation, columns: &[Column], shape: Shape,
         statements.push(Sql::from(format!("ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY")));
     }
     Ok(statements)
+}
+
+/// What CREATE TABLE cannot say of columns.
+pub(super) fn column_alterations(relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Vec<Sql> {
+    let table = relation.qualified();
+    let mut statements = Vec::new();
+    if shape == Shape::Inherits {
+        for column in columns.iter().filter(|c| !c.local) {
+            let name = ident(&column.name);
+            if column.not_null.as_ref().is_some_and(|n| n.local) && !cx.version.has(Feature::NotNullConstraints) {
+                statements.push(Sql::from(format!("ALTER TABLE ONLY {table} ALTER COLUMN {name} SET NOT NULL")));
+            }
+            if let Some(generated) = column.generated.as_ref().filter(|g| !g.inherited && cx.version.has(Feature::SetExpression))
+            {
+                let expression = &generated.expression;
+                statements.push(Sql::from(format!("ALTER TABLE {table} ALTER COLUMN {name} SET EXPRESSION AS ({expression})")));
+            }
+        }
+    }
+    statements.extend(columns::alter_options(relation, columns));
+    statements
 }

@@ -1,4 +1,4 @@
-//! Triggers of tables and views.
+//! Triggers of tables, foreign tables and views.
 //!
 //! Catalog: `pg_trigger` without internal ones and without the copies that partitions have from their table, except where a copy fires
 //! otherwise than the original: then ALTER TABLE says so.
@@ -28,7 +28,7 @@ fn query(_cx: &Context) -> Option<String> {
            FROM pg_trigger t {} LEFT JOIN pg_trigger u ON u.oid = t.tgparentid
           WHERE ((NOT t.tgisinternal AND t.tgparentid = 0) OR (t.tgparentid <> 0 AND u.tgenabled <> t.tgenabled
                   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.oid = t.tgconstraint AND k.contype = 'f')))
-            AND c.relkind IN ('r', 'p', 'v') AND {}
+            AND c.relkind IN ('r', 'p', 'v', 'f') AND {}
           ORDER BY n.nspname, c.relname, t.tgname",
         depends_on(class::PG_TRIGGER, "t.oid"),
         meta::columns(&MetaSource::plain(class::PG_TRIGGER, "t.oid")),

@@ -1,0 +1,89 @@
+//! Planner statistics of everything that got rows. What cannot be analysed only makes plans worse until autovacuum comes by.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::run::Work;
+use super::select::heirs;
+use super::statements::writer;
+use super::{RestoreInput, RestorePlan};
+use crate::base::sql::qualified;
+use crate::base::{Error, Result};
+
+/// Tables per ANALYZE.
+const BATCH: usize = 50;
+
+/// Analyses the tables and materialised views of `plan`.
+pub(super) async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
+    let names = names(work, plan);
+    let lists: Vec<Vec<String>> =
+        (0..work.jobs).map(|job| names.iter().skip(job).step_by(work.jobs).cloned().collect()).collect();
+    let mut workers = JoinSet::new();
+    for list in lists.into_iter().filter(|l| !l.is_empty()) {
+        let work = Arc::clone(work);
+        workers.spawn(async move {
+            let session = work.session(writer(&work.target, None).await?);
+            for batch in list.chunks(BATCH) {
+                let text = format!("ANALYZE {}", batch.join(", "));
+                if let Err(error) = session.run("gather statistics", &text).await {
+                    work.ledger.warn(error.full_message());
+                }
+            }
+            Ok::<(), Error>(())
+        });
+    }
+    while let Some(result) = workers.join_next().await {
+        result.map_err(|e| Error::internal("a restore worker ended unexpectedly").source(e))??;
+    }
+    Ok(())
+}
+
+/// What to analyse. Statistics of a table include those of its heirs (ONLY changes nothing in that), and reading foreign ones would call their
+/// servers.
+fn names(work: &Work, plan: &RestorePlan) -> Vec<String> {
+    let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
+    let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
+    let above = above_foreign_tables(&work.input);
+    let mut names = Vec::new();
+    for table in &work.input.tables {
+        let entry = table.entry.as_str();
+        if !wanted.contains(entry) || table.is_large_objects() || work.ledger.is_lost(entry) {
+            continue;
+        }
+        let name = qualified(&table.schema, &table.table);
+        if above.contains(entry) {
+            work.ledger.warn(format!("{entry} has foreign tables among its heirs and was not analysed: that would read them"));
+        } else {
+            names.push(name);
+        }
+    }
+    names.extend(
+        work.input
+            .entries
+            .iter()
+            .filter(|e| e.kind == "materialized_view" && views.contains(e.id.as_str()) && !work.ledger.is_lost(&e.id))
+            .filter_map(|e| Some(qualified(e.schema.as_deref()?, &e.name))),
+    );
+    names
+}
+
+/// Ids of the tables that have a foreign table among their heirs, at any distance.
+fn above_foreign_tables(input: &RestoreInput) -> HashSet<&str> {
+    let heirs = heirs(input);
+    let mut above: HashSet<&str> = HashSet::new();
+    loop {
+        let more: Vec<&str> = heirs
+            .iter()
+            .filter(|(parent, children)| {
+                !above.contains(**parent) && children.iter().any(|c| c.starts_with("foreign_table ") || above.contains(c))
+            })
+            .map(|(parent, _)| *parent)
+            .collect();
+        if more.is_empty() {
+            return above;
+        }
+        above.extend(more);
+    }
+}
