@@ -21,7 +21,7 @@ const ROLES: &[&str] = &[
     "CREATE ROLE {p}zoe",
     "COMMENT ON ROLE {p}group IS 'a ''group'' \\ of people'",
     "GRANT {p}group TO {p}login WITH ADMIN OPTION",
-    "GRANT pg_read_all_data, pg_monitor TO {p}group",
+    "GRANT pg_read_all_settings, pg_monitor TO {p}group",
     "ALTER ROLE {p}login SET search_path TO \"$user\", 'odd, \"schema', public",
     "ALTER ROLE {p}login SET statement_timeout TO '5min'",
     "ALTER ROLE {p}login SET my.setting TO 'a=b, ''c'''",
@@ -67,7 +67,9 @@ async fn cluster_objects_are_made_again_as_pg_dumpall_sees_them() {
         let client = server.connect("postgres").await;
         client.batch_execute("SET allow_in_place_tablespaces = on").await.expect("in-place tablespaces");
         run(&client, ROLES, &prefix).await;
-        run(&client, PARAMETERS, &prefix).await;
+        if server.major >= 15 {
+            run(&client, PARAMETERS, &prefix).await;
+        }
         if server.major >= 16 {
             run(&client, ROLES_16, &prefix).await;
         }
@@ -84,7 +86,7 @@ async fn cluster_objects_are_made_again_as_pg_dumpall_sees_them() {
         let ids: HashSet<&str> = entries.iter().map(|e| e.id.as_str()).collect();
         assert_eq!(ids.len(), entries.len(), "ids are not unique");
         run(&client, REMOVE, &prefix).await;
-        assert!(expected.len() > 18, "{expected:#?}");
+        assert!(expected.len() > 14, "{expected:#?}");
         assert_eq!(expected, found, "PostgreSQL {}", server.major);
     }
 }
@@ -143,7 +145,9 @@ async fn database_round_trip(server: &Server, form: &str) {
         admin.batch_execute(&text).await.unwrap_or_else(|e| panic!("{text}: {e:?}"));
     }
     let original = Database { server: server.clone(), name: source.clone() };
-    let catalog = read_catalog(&original).await.expect("extract");
+    let mut catalog = read_catalog(&original).await.expect("extract");
+    // The schema public of a database made before 15 is not what a newer server makes.
+    catalog.entries.retain(|e| server.major >= 15 || e.id != "schema \"public\"");
     let ids: Vec<&str> = catalog.entries.iter().map(|e| e.id.as_str()).collect();
     assert!(catalog.entries.iter().all(|e| e.scope == Scope::Database), "an empty database has only itself: {ids:?}");
     let all = |e: &Entry| -> Vec<Sql> {

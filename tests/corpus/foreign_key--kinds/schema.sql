@@ -13,7 +13,6 @@ INSERT INTO self VALUES (2, NULL), (1, 2);
 CREATE TABLE unchecked (x int);
 INSERT INTO unchecked VALUES (99);
 ALTER TABLE unchecked ADD CONSTRAINT some_day FOREIGN KEY (x) REFERENCES target NOT VALID;
-CREATE TABLE some_columns (a int, b int, FOREIGN KEY (a, b) REFERENCES target (b, c) ON DELETE SET NULL (b));
 CREATE TABLE tree (id int, k int, ref int REFERENCES target, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
 CREATE TABLE tree_1 PARTITION OF tree FOR VALUES IN (1);
 CREATE TABLE tree_2 (ref int, k int NOT NULL, id int NOT NULL, extra_ref int);
@@ -26,3 +25,6 @@ CREATE TABLE tree_to_tree_1 PARTITION OF tree_to_tree FOR VALUES IN (1);
 INSERT INTO tree VALUES (1, 1, 1), (1, 2, NULL);
 INSERT INTO to_tree VALUES (1, 1), (1, 2);
 INSERT INTO tree_to_tree VALUES (1, 2, 1);
+-- next
+-- from: 15
+CREATE TABLE some_columns (a int, b int, FOREIGN KEY (a, b) REFERENCES target (b, c) ON DELETE SET NULL (b));

@@ -1,7 +1,10 @@
 CREATE PROCEDURE p1(IN a integer, INOUT b text DEFAULT 'x') LANGUAGE plpgsql AS 'BEGIN b := a; END';
-CREATE PROCEDURE p2(OUT a integer) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS 'BEGIN a := 1; END';
-CREATE PROCEDURE p3(x integer) BEGIN ATOMIC SELECT x; END;
+CREATE PROCEDURE p2(INOUT a integer) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS 'BEGIN a := 1; END';
 COMMENT ON PROCEDURE p2 IS 'out';
 ALTER PROCEDURE p2 OWNER TO corpus_owner;
 REVOKE ALL ON PROCEDURE p2 FROM PUBLIC;
 GRANT EXECUTE ON PROCEDURE p1 TO corpus_writer;
+-- next
+-- from: 14
+CREATE PROCEDURE p3(x integer) BEGIN ATOMIC SELECT x; END;
+CREATE PROCEDURE p4(OUT a integer) LANGUAGE plpgsql AS 'BEGIN a := 1; END';

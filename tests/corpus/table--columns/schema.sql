@@ -18,7 +18,7 @@ CREATE TABLE "Od""d Schema"."Ta ble" (
 );
 ALTER TABLE "Od""d Schema"."Ta ble" DROP COLUMN gone;
 ALTER TABLE "Od""d Schema"."Ta ble" ADD COLUMN late int DEFAULT 7;
-ALTER TABLE "Od""d Schema"."Ta ble" ALTER "select" SET STORAGE EXTERNAL, ALTER doc SET STORAGE MAIN, ALTER doc SET COMPRESSION pglz,
+ALTER TABLE "Od""d Schema"."Ta ble" ALTER "select" SET STORAGE EXTERNAL, ALTER doc SET STORAGE MAIN,
     ALTER amount SET STATISTICS 500, ALTER amount SET (n_distinct = -0.5, n_distinct_inherited = 10), ALTER id SET STATISTICS 0;
 COMMENT ON TABLE "Od""d Schema"."Ta ble" IS E'a\\b ''c'' "d"\nnew line';
 COMMENT ON COLUMN "Od""d Schema"."Ta ble"."c""q" IS 'quoted';
@@ -30,3 +30,6 @@ ALTER TABLE all_dropped DROP COLUMN a;
 CREATE TABLE only_generated (a int GENERATED ALWAYS AS (1) STORED);
 CREATE UNLOGGED TABLE unlogged (a int, b int DEFAULT 3);
 INSERT INTO unlogged VALUES (1), (2);
+-- next
+-- from: 14
+ALTER TABLE "Od""d Schema"."Ta ble" ALTER doc SET COMPRESSION pglz;

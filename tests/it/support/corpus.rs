@@ -1,8 +1,9 @@
 //! Round trips of small databases: `tests/corpus/<kind>--<case>/schema.sql` is loaded, extracted, made again in an empty database from
 //! the entries alone, and `pg_dump` must print the same text for both, rows included.
 //!
-//! A case may begin with `-- from: 17` (the oldest major that can run it), or `-- needs: labels` (it runs where a provider of labels is loaded). Its roles are [`ROLES`]. Lines `-- next` separate batches that
-//! run in transactions of their own.
+//! Lines `-- next` separate batches that run in transactions of their own. A batch may begin with `-- from: 17` (the oldest major that can
+//! run it); where the first cannot run, the case is left out. A case may begin with `-- needs: labels`: it runs where a provider of labels is
+//! loaded. The roles are [`ROLES`].
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 use std::collections::BTreeMap;
@@ -25,9 +26,13 @@ pub(crate) const ROLES: &[&str] = &["corpus_owner", "corpus_reader", "corpus_wri
 /// One case of the corpus.
 pub(crate) struct Case {
     pub(crate) name: String,
-    from: u32,
     labels: bool,
-    batches: Vec<String>,
+    batches: Vec<Batch>,
+}
+
+struct Batch {
+    from: u32,
+    sql: String,
 }
 
 /// All cases whose kind (the part before `--`) passes `wanted`; `PGKEEP_TEST_CORPUS` narrows them to names that contain it.
@@ -48,9 +53,12 @@ pub(crate) fn cases(wanted: impl Fn(&str) -> bool) -> Vec<Case> {
 fn read(folder: &Path) -> Case {
     let name = folder.file_name().expect("folder name").to_string_lossy().into_owned();
     let text = fs::read_to_string(folder.join("schema.sql")).unwrap_or_else(|e| panic!("{name}/schema.sql: {e}"));
-    let from = text.lines().next().and_then(|l| l.strip_prefix("-- from: ")).map_or(0, |v| v.trim().parse().expect("major"));
+    let batch = |sql: &str| {
+        let from = sql.lines().next().and_then(|l| l.strip_prefix("-- from: ")).map_or(0, |v| v.trim().parse().expect("major"));
+        Batch { from, sql: sql.to_owned() }
+    };
     let labels = text.starts_with("-- needs: labels\n");
-    Case { name, from, labels, batches: text.split("\n-- next\n").map(str::to_owned).collect() }
+    Case { name, labels, batches: text.split("\n-- next\n").map(batch).collect() }
 }
 
 /// Makes the corpus roles, and the tablespace `corpus_space`, on a server; other tests may be doing the same.
@@ -67,7 +75,7 @@ pub(crate) async fn make_roles(server: &Server) {
 
 /// Runs one case on one server; the error is what differs or failed.
 pub(crate) async fn round_trip(server: &Server, case: &Case) -> Result<(), String> {
-    if server.major < case.from || (case.labels && !LABELLED_MAJORS.contains(&server.major)) {
+    if server.major < case.batches[0].from || (case.labels && !LABELLED_MAJORS.contains(&server.major)) {
         return Ok(());
     }
     let original = server.database("source").await;
@@ -80,8 +88,8 @@ pub(crate) async fn round_trip(server: &Server, case: &Case) -> Result<(), Strin
 
 async fn compare(case: &Case, original: &Database, copy: &Database) -> Result<(), String> {
     let client = original.connect().await;
-    for batch in &case.batches {
-        client.batch_execute(batch).await.map_err(|e| format!("loading the case failed: {e:?}"))?;
+    for batch in case.batches.iter().filter(|b| b.from <= original.server.major) {
+        client.batch_execute(&batch.sql).await.map_err(|e| format!("loading the case failed: {e:?}"))?;
     }
     drop(client);
     let catalog = read_catalog(original).await?;

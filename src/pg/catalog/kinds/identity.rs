@@ -19,10 +19,12 @@ use crate::pg::catalog::row::RowExt;
 /// Identity columns.
 pub(super) const KIND: Kind = Kind { name: "identity", scope: Scope::Object, query, read };
 
-fn query(_cx: &Context) -> Option<String> {
+fn query(cx: &Context) -> Option<String> {
+    // Before 15 a sequence was always logged, and there was no word for it: a newer target gives it the persistence of its table.
+    let other_persistence = if cx.version.at_least(15) { "q.relpersistence <> c.relpersistence" } else { "false" };
     Some(format!(
         "SELECT {COLUMNS}, {OPTIONS}, q.oid AS sequence_oid, qn.nspname::text AS sequence_schema, q.relname::text AS sequence_name,
-                q.relpersistence <> c.relpersistence AS other_persistence, q.relpersistence = 'u' AS unlogged,
+                {other_persistence} AS other_persistence, q.relpersistence = 'u' AS unlogged,
                 a.attname::text AS column_name, a.attidentity = 'a' AS always, {}, {}
            FROM pg_depend d JOIN pg_class q ON q.oid = d.objid AND q.relkind = 'S' JOIN pg_namespace qn ON qn.oid = q.relnamespace
            JOIN pg_sequence s ON s.seqrelid = q.oid

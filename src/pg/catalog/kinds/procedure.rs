@@ -10,8 +10,8 @@ use crate::pg::catalog::kind::{Context, Draft, Kind};
 /// Procedures.
 pub(super) const KIND: Kind = Kind { name: "procedure", scope: Scope::Object, query, read };
 
-fn query(_: &Context) -> Option<String> {
-    Some(routines("p.prokind = 'p'"))
+fn query(cx: &Context) -> Option<String> {
+    Some(routines(cx, "p.prokind = 'p'"))
 }
 
 fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {

@@ -1,0 +1,20 @@
+-- from: 14
+CREATE SCHEMA r;
+CREATE TABLE r.t (a integer, b integer);
+CREATE FUNCTION r.one(a integer) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION r.two(x integer, "odd ""out" OUT text, more OUT r.t) LANGUAGE sql BEGIN ATOMIC SELECT r.one(x)::text, NULL::r.t; END;
+CREATE OR REPLACE FUNCTION r.one(a integer) RETURNS integer LANGUAGE sql STABLE COST 7 BEGIN ATOMIC SELECT 1 FROM r.two(a) x; END;
+COMMENT ON FUNCTION r.one IS 'first';
+ALTER FUNCTION r.two OWNER TO corpus_owner;
+GRANT EXECUTE ON FUNCTION r.two TO corpus_reader;
+CREATE VIEW r.v AS SELECT r.one(a) AS c FROM r.t;
+CREATE FUNCTION r.rows(n integer DEFAULT r.one(3)) RETURNS TABLE (c integer, d text) LANGUAGE sql BEGIN ATOMIC SELECT c, 'x'::text FROM r.v LIMIT n; END;
+CREATE OR REPLACE VIEW r.v AS SELECT r.one(a) AS c FROM r.t UNION ALL SELECT c FROM r.rows();
+CREATE PROCEDURE r.p(INOUT a integer, VARIADIC b integer[] = '{}') LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION r.itself(a integer = 5) RETURNS integer LANGUAGE sql RETURN a;
+CREATE OR REPLACE FUNCTION r.itself(a integer = 5) RETURNS integer LANGUAGE sql IMMUTABLE RETURN CASE WHEN a > 0 THEN r.itself(a - 1) ELSE 0 END;
+CREATE INDEX uses_itself ON r.t (r.itself(a));
+CREATE TABLE r.computed (a integer, b integer GENERATED ALWAYS AS (r.itself(a)) STORED);
+ALTER TABLE r.t ALTER b SET DEFAULT r.one(2);
+INSERT INTO r.t VALUES (1, 2);
+INSERT INTO r.computed VALUES (2);
