@@ -64,6 +64,7 @@ features! {
     ColumnCompression 14 "compression methods of columns";
     MultirangeTypes 14 "multirange types, and casts from ranges to them";
     ReadAllData 14 "the role `pg_read_all_data`";
+    SqlBodies 14 "functions whose body is SQL and not a string";
     SubscriptTypes 14 "subscript functions of base types";
     SubscriptionStreaming 14 "subscriptions: `binary`, `streaming`";
     TidRanges 14 "reading a table by ranges of blocks";
@@ -73,6 +74,7 @@ features! {
     ParameterPrivileges 15 "privileges on configuration parameters";
     PublicationFilters 15 "publications: column lists, row filters, schemas";
     SubscriptionTwoPhase 15 "subscriptions: `two_phase`, `disable_on_error`";
+    UnloggedSequences 15 "unlogged sequences";
     IcuRules 16 "ICU rules of databases and collations";
     MembershipOptions 16 "memberships with INHERIT, SET and a grantor that the server keeps";
     ParallelStreaming 16 "subscriptions: `streaming = parallel`";

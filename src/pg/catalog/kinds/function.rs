@@ -14,6 +14,7 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, Placeholder, class};
 use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user_schema};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Functions.
 pub(super) const KIND: Kind = Kind { name: "function", scope: Scope::Object, query, read };
@@ -28,7 +29,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 
 /// The query of functions or procedures that meet `condition` on `pg_proc p`.
 pub(super) fn routines(cx: &Context, condition: &str) -> String {
-    let parsed = if cx.version.at_least(14) { "p.prosqlbody IS NOT NULL" } else { "false" };
+    let parsed = if cx.version.has(Feature::SqlBodies) { "p.prosqlbody IS NOT NULL" } else { "false" };
     format!(
         "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name, pg_get_function_identity_arguments(p.oid) AS arguments,
                 pg_get_functiondef(p.oid) AS definition, {parsed} AS parsed, pg_get_function_result(p.oid) AS result,

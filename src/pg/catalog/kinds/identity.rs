@@ -15,13 +15,15 @@ use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
+use crate::pg::version::Feature;
 
 /// Identity columns.
 pub(super) const KIND: Kind = Kind { name: "identity", scope: Scope::Object, query, read };
 
 fn query(cx: &Context) -> Option<String> {
     // Before 15 a sequence was always logged, and there was no word for it: a newer target gives it the persistence of its table.
-    let other_persistence = if cx.version.at_least(15) { "q.relpersistence <> c.relpersistence" } else { "false" };
+    let other_persistence =
+        if cx.version.has(Feature::UnloggedSequences) { "q.relpersistence <> c.relpersistence" } else { "false" };
     Some(format!(
         "SELECT {COLUMNS}, {OPTIONS}, q.oid AS sequence_oid, qn.nspname::text AS sequence_schema, q.relname::text AS sequence_name,
                 {other_persistence} AS other_persistence, q.relpersistence = 'u' AS unlogged,
