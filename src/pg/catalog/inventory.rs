@@ -52,7 +52,7 @@ const COUNTS: &[(&[&str], &str)] = &[
     (&["statistics"], "SELECT count(*) FROM pg_statistic_ext s JOIN own ON own.oid = s.stxrelid"),
     (
         &["function", "procedure", "aggregate"],
-        "SELECT count(*) FROM pg_proc p WHERE p.pronamespace IN (SELECT oid FROM own_schema)
+        "SELECT count(*) FROM pg_proc p WHERE p.prokind IN ('f', 'p', 'a', 'w') AND p.pronamespace IN (SELECT oid FROM own_schema)
             AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM members)
             AND ('pg_proc'::regclass, p.oid) NOT IN (SELECT classid, objid FROM pg_depend WHERE deptype = 'i')",
     ),

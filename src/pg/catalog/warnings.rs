@@ -7,9 +7,25 @@ use super::kind::Context;
 use super::kinds::user_relation;
 use super::row::RowExt;
 use crate::base::Result;
+use crate::base::sql::literal;
 
 /// Names in a sentence that lists several.
 const SHOWN: usize = 10;
+
+/// The catalogs that this release knows.
+#[rustfmt::skip]
+const CATALOGS: &[&str] = &[
+    "pg_aggregate", "pg_am", "pg_amop", "pg_amproc", "pg_attrdef", "pg_attribute", "pg_auth_members", "pg_authid",
+    "pg_cast", "pg_class", "pg_collation", "pg_constraint", "pg_conversion", "pg_database", "pg_db_role_setting",
+    "pg_default_acl", "pg_depend", "pg_description", "pg_enum", "pg_event_trigger", "pg_extension",
+    "pg_foreign_data_wrapper", "pg_foreign_server", "pg_foreign_table", "pg_index", "pg_inherits", "pg_init_privs",
+    "pg_language", "pg_largeobject", "pg_largeobject_metadata", "pg_namespace", "pg_opclass", "pg_operator", "pg_opfamily",
+    "pg_parameter_acl", "pg_partitioned_table", "pg_policy", "pg_proc", "pg_publication", "pg_publication_namespace",
+    "pg_publication_rel", "pg_range", "pg_replication_origin", "pg_rewrite", "pg_seclabel", "pg_sequence", "pg_shdepend",
+    "pg_shdescription", "pg_shseclabel", "pg_statistic", "pg_statistic_ext", "pg_statistic_ext_data", "pg_subscription",
+    "pg_subscription_rel", "pg_tablespace", "pg_transform", "pg_trigger", "pg_ts_config", "pg_ts_config_map", "pg_ts_dict",
+    "pg_ts_parser", "pg_ts_template", "pg_type", "pg_user_mapping",
+];
 
 /// One sentence each.
 pub(super) async fn read(client: &Client, cx: &Context) -> Result<Vec<String>> {
@@ -36,6 +52,15 @@ pub(super) async fn read(client: &Client, cx: &Context) -> Result<Vec<String>> {
         query(client, "foreign tables", &foreign).await?.iter().map(|row| row.text("name")).collect::<Result<_>>()?;
     if !foreign.is_empty() {
         all.push(format!("the rows of foreign tables stay on their servers and are not in the backup: {}", shortened(&foreign)));
+    }
+    let known: Vec<String> = CATALOGS.iter().map(|name| literal(name)).collect();
+    let unknown = format!(
+        "SELECT c.relname::text AS name FROM pg_class c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r'
+            AND c.relname NOT IN ({}) ORDER BY c.relname",
+        known.join(", ")
+    );
+    for row in query(client, "catalogs", &unknown).await? {
+        all.push(format!("the catalog {} is new to this release: what it holds is not in the backup", row.text("name")?));
     }
     if !cx.reads_connections {
         let subscriptions = "SELECT s.subname::text AS name FROM pg_subscription s
