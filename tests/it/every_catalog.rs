@@ -200,7 +200,7 @@ async fn problems(server: &Server, database: &Database, role: &str) -> Vec<Strin
 
 #[tokio::test]
 async fn the_objects_of_every_catalog_are_exported_or_it_is_said_why_not() {
-    for server in Server::wide() {
+    for server in Server::all() {
         let role = format!("catalogs_{}", random_hex(4));
         let database = server.database("catalogs").await;
         let problems = problems(&server, &database, &role).await;

@@ -25,9 +25,6 @@ pub(crate) fn majors() -> Vec<u32> {
     majors
 }
 
-/// Majors that some tests run on as well, where `PGKEEP_TEST_WIDE` is 1.
-pub(crate) const WIDE_MAJORS: &[u32] = &[13, 14, 16];
-
 /// Majors with the label provider of `tests/label_provider`: those whose headers scripts/services can get.
 pub(crate) const LABELLED_MAJORS: &[u32] = &[15, 18];
 
@@ -49,12 +46,6 @@ impl Server {
     /// All servers.
     pub(crate) fn all() -> Vec<Self> {
         majors().into_iter().map(Self::of).collect()
-    }
-
-    /// All servers, and those of [`WIDE_MAJORS`] where `PGKEEP_TEST_WIDE` is 1.
-    pub(crate) fn wide() -> Vec<Self> {
-        let wide = std::env::var("PGKEEP_TEST_WIDE").is_ok_and(|v| v == "1");
-        MAJORS.iter().chain(if wide { WIDE_MAJORS } else { &[] }).map(|m| Self::of(*m)).collect()
     }
 
     /// URL of `database`, password included.
