@@ -1,5 +1,6 @@
 //! The drill: a real restore into a throwaway server, compared with the backup entry by entry and row by row.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,10 +10,10 @@ use super::sink::VaultSource;
 use super::toc::Toc;
 use crate::base::ids::random_hex;
 use crate::base::{Error, Kind, Result};
-use crate::pg::compare::{Comparison, compare};
+use crate::pg::compare::{Comparison, ObjectDifference, compare};
 use crate::pg::connect::Target;
 use crate::pg::facts::drop_database;
-use crate::pg::restore::{self, RestoreInput, RestoreOptions, RestoreOutcome};
+use crate::pg::restore::{self, RestoreError, RestoreInput, RestoreOptions, RestoreOutcome};
 use crate::pg::scratch::{Needs, Place, Scratch};
 use crate::repo::Vault;
 use crate::repo::head::Head;
@@ -127,7 +128,10 @@ async fn drill_one(
 
 fn findings(outcome: &RestoreOutcome, comparison: &Comparison) -> Vec<Finding> {
     let mut found = Vec::new();
-    for e in &outcome.errors {
+    let (unlabelled, errors): (Vec<&RestoreError>, Vec<&RestoreError>) =
+        outcome.errors.iter().partition(|e| e.lacks_label_provider());
+    let unlabelled: HashSet<&str> = unlabelled.into_iter().map(|e| e.entry.as_str()).collect();
+    for e in errors {
         found.push(Finding::damage("restore-error", &e.entry, format!("{}: {}", e.entry, e.message)));
     }
     for s in &outcome.skipped {
@@ -154,9 +158,20 @@ fn findings(outcome: &RestoreOutcome, comparison: &Comparison) -> Vec<Finding> {
         };
         found.push(Finding::damage("rows-differ", &d.entry, message));
     }
-    for d in &comparison.differences {
+    let of_labels = |d: &ObjectDifference| match d.field() {
+        Some(field) => field == "labels",
+        None => d.entry().starts_with("security_label "),
+    };
+    let expected = |d: &ObjectDifference| of_labels(d) && unlabelled.contains(d.entry());
+    for d in comparison.differences.iter().filter(|d| !expected(d)) {
         found.push(Finding::damage("object-differs", d.entry(), d.to_string()));
     }
+    let mut unproven: Vec<&str> = unlabelled.iter().copied().collect();
+    unproven.sort_unstable();
+    found.extend(unproven.into_iter().map(|entry| {
+        let text = format!("{entry}: its security labels are not proven: the scratch server has not loaded their provider");
+        Finding::warning("labels-not-proven", entry, text)
+    }));
     found.extend(outcome.warnings.iter().map(|w| Finding::warning("restore-warning", "restore", w.clone())));
     found
 }

@@ -93,6 +93,14 @@ impl Comparison {
 }
 
 impl ObjectDifference {
+    /// Which part of the entry differs, where both sides have it.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Changed { field, .. } => Some(field),
+            Self::Missing { .. } | Self::Extra { .. } => None,
+        }
+    }
+
     /// Id of the entry that differs.
     pub fn entry(&self) -> &str {
         match self {

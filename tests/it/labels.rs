@@ -9,7 +9,7 @@ use pgkeep::pg::export::export_cluster;
 use pgkeep::pg::facts::drop_database;
 use pgkeep::pg::restore::{RestoreInput, RestoreOptions, RestoreOutcome, RestorePlan, execute, plan};
 
-use super::support::cli::new_name;
+use super::support::cli::{Home, StoreKind, new_name};
 use super::support::corpus::difference;
 use super::support::rows::{Memory, clock, export_to, input, options, silent, target};
 use super::support::server::{Database, LABELLED_MAJORS, Server};
@@ -114,4 +114,21 @@ async fn a_provider_that_the_target_lacks_costs_its_labels_alone() {
     copy.remove().await;
     source.remove().await;
     server.admin(&[format!("DROP ROLE {role}")]).await;
+}
+
+#[tokio::test]
+async fn a_drill_without_the_provider_warns_and_proves_the_rest() {
+    let server = Server::of(15);
+    let source = server.database("labels").await;
+    let set_up = "CREATE TABLE t (a int); INSERT INTO t VALUES (1); SECURITY LABEL FOR pgkeep_test ON TABLE t IS 'secret';
+                  SECURITY LABEL FOR pgkeep_test ON FUNCTION pg_catalog.pg_sleep(float8) IS 'slow'";
+    source.connect().await.batch_execute(set_up).await.expect("load");
+    let home = Home::new(StoreKind::File);
+    home.policy("labelled", &source, "");
+    home.json(&["backup", "labelled"]);
+    let drill = home.run(&["--json", "verify", "labelled", "--level", "restore", "--scratch", "local"]).exits(0);
+    for entry in [r#"table \"public\".\"t\""#, "security_label FUNCTION pg_catalog.pg_sleep(double precision)"] {
+        assert!(drill.stdout.contains(&format!("{entry}: its security labels are not proven")), "{entry}: {}", drill.stdout);
+    }
+    source.remove().await;
 }

@@ -16,6 +16,13 @@ pub struct RestoreError {
     pub message: String,
 }
 
+impl RestoreError {
+    /// Whether it is a security label whose provider the server has not loaded: that is the server's lack, and nothing is wrong with the backup.
+    pub fn lacks_label_provider(&self) -> bool {
+        self.statement.starts_with("SECURITY LABEL ") && self.sqlstate.as_deref() == Some("22023")
+    }
+}
+
 /// An entry that was not tried because one that it needs had failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
