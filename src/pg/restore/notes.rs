@@ -33,8 +33,8 @@ fn subscription(entry: &Entry) -> String {
     };
     format!(
         "subscription {name} comes back disabled, and nothing is asked of its publisher: its slot may be gone, or in use by the source. \
-         To go on: {connection}ALTER SUBSCRIPTION {name} ENABLE, then REFRESH PUBLICATION, \
-         WITH (copy_data = false) if the restored rows are to stay as they are"
+         To go on: {connection}ALTER SUBSCRIPTION {name} ENABLE, then REFRESH PUBLICATION, either into emptied tables, \
+         which copies them anew, or WITH (copy_data = false), which keeps the restored rows and may miss changes since the backup"
     )
 }
 

@@ -213,6 +213,7 @@ const CONFIDENTIAL: &[&str] = &[
     "database_role_setting",
     "foreign_data_wrapper",
     "foreign_server",
+    "foreign_table",
     "user_mapping",
     "subscription",
 ];
@@ -276,6 +277,11 @@ mod tests {
                 "foreign_server",
                 "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host $$secret$$)",
                 "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (host …",
+            ),
+            (
+                "foreign_table",
+                "CREATE FOREIGN TABLE t () SERVER s OPTIONS (\"program\" 'curl secret')",
+                "CREATE FOREIGN TABLE t () SERVER s OPTIONS (\"program\" …",
             ),
             ("subscription", "CREATE SUBSCRIPTION s CONNECTION 'password=secret'", "CREATE SUBSCRIPTION s CONNECTION …"),
             ("role_setting", "ALTER ROLE x SET \"my.key\" TO 'secret'", "ALTER ROLE x SET \"my.key\" TO …"),

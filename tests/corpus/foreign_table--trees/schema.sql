@@ -31,3 +31,19 @@ ALTER FOREIGN TABLE measured_old DISABLE TRIGGER stamp;
 COMMENT ON INDEX measured_region IS 'valid although partitions are foreign';
 COMMENT ON FOREIGN TABLE measured_old IS 'old';
 INSERT INTO measured VALUES ('2025-05-05', 'eu', 1), ('2024-05-05', 'us', 2);
+-- next
+-- from: 14
+-- Children that inherit a generated column, over two levels.
+CREATE TABLE computed (a int, b int GENERATED ALWAYS AS (a * 2) STORED, c int);
+CREATE FOREIGN TABLE computed_far (d int) INHERITS (computed) SERVER s1;
+CREATE FOREIGN TABLE computed_leaf () INHERITS (computed_far) SERVER s1;
+ALTER FOREIGN TABLE computed_leaf ADD CONSTRAINT leaf_only CHECK (c > 1) NO INHERIT;
+CREATE FUNCTION of_partition(measured_old) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1.region';
+CREATE VIEW over_partition AS SELECT of_partition(m) FROM measured_old m;
+-- next
+-- from: 17
+CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY, k int) PARTITION BY LIST (k);
+CREATE TABLE numbered_1 PARTITION OF numbered FOR VALUES IN (1);
+CREATE FOREIGN TABLE numbered_2 PARTITION OF numbered FOR VALUES IN (2) SERVER s1;
+CREATE INDEX ON numbered (k);
+INSERT INTO numbered (k) VALUES (1), (1);
