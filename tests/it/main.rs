@@ -9,6 +9,7 @@ mod catalog_privileges;
 mod catalog_relations;
 mod export;
 mod incidents;
+mod lesser;
 mod main_job;
 mod policies;
 mod readme;

@@ -2,10 +2,13 @@
 
 mod ledger;
 mod load;
+mod losses;
 mod outcome;
 mod plan;
 mod post;
+mod power;
 mod render;
+mod roles;
 mod run;
 mod script;
 mod select;
@@ -15,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use outcome::{PhaseTime, RestoreError, RestoreOutcome, Skipped, TableMismatch};
+pub use outcome::{Loss, Part, PhaseTime, RestoreError, RestoreOutcome, Skipped, TableMismatch};
 pub use plan::{RestorePlan, TargetFacts, plan};
 pub use run::execute;
 pub(in crate::pg) use statements::redact;

@@ -4,6 +4,7 @@
 use tokio_postgres::Row;
 
 use super::relation::{add_depends_on, depends_on};
+use super::setting::names;
 use crate::base::sql::qualified;
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType};
@@ -27,8 +28,11 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 pub(super) fn routines(condition: &str) -> String {
     format!(
         "SELECT p.oid, n.nspname::text AS schema, p.proname::text AS name, pg_get_function_identity_arguments(p.oid) AS arguments,
-                pg_get_functiondef(p.oid) AS definition, {}, {}
-           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                pg_get_functiondef(p.oid) AS definition, coalesce(p.proconfig, '{{}}') AS settings,
+                CASE WHEN NOT l.lanpltrusted THEN format('its language %s is not trusted', l.lanname)
+                     WHEN p.proleakproof THEN 'it is leakproof'
+                     WHEN p.prosupport <> 0 THEN 'it has a support function' END AS superuser, {}, {}
+           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
           WHERE {condition} AND {} AND {}
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
           ORDER BY n.nspname, p.proname, 4",
@@ -48,6 +52,8 @@ pub(super) fn routine(kind: &Kind, word: &str, row: &Row, cx: &Context) -> Resul
     let definition = definition.ok_or_else(|| Error::unavailable(format!("{word} {identity} was dropped while it was read")))?;
     let rest = definition.strip_prefix("CREATE OR REPLACE ").unwrap_or(&definition);
     entry.create.push(format!("CREATE {}", rest.trim_end_matches('\n')).into());
+    entry.superuser = row.opt_text("superuser")?;
+    entry.parameters = names(&row.col::<Vec<String>>("settings")?)?;
     let noun = format!("{word} {identity}");
     add_depends_on(&mut entry, row, &noun)?;
     entry.drop = Some(format!("DROP {word} IF EXISTS {identity}").into());
