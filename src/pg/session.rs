@@ -46,6 +46,7 @@ const PINNED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
+    ("exit_on_error", "off"),
     ("synchronize_seqscans", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
@@ -53,6 +54,15 @@ const PINNED: &[(&str, &str)] = &[
     ("zero_damaged_pages", "off"),
     ("ignore_checksum_failure", "off"),
 ];
+
+/// Before anything that takes a snapshot, which a deferrable transaction may wait for: limits, the kind of transactions, and the role. A role whose
+/// settings make it another (`ALTER ROLE … SET role`) would have that one's rights and make objects that belong to it.
+const LIFT: &str = "SET statement_timeout = 0; SET default_transaction_deferrable = off; SET default_transaction_read_only = off; \
+    SET default_transaction_isolation = 'read committed'; SET ROLE NONE";
+
+/// The same for servers that limit transactions.
+const LIFT_17: &str = "SET statement_timeout = 0; SET transaction_timeout = 0; SET default_transaction_deferrable = off; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; SET ROLE NONE";
 
 /// How often a time limit of one millisecond may beat the statement that lifts it.
 const LIFT_ATTEMPTS: u32 = 20;
@@ -142,10 +152,7 @@ impl Session {
         let unmet = UnmetList::default();
         let connection = tokio::spawn(serve(connection, Arc::clone(&unmet)));
         let mut session = Self { client, unmet, connection, wire, target, version: Version(0) };
-        session.lift("SET statement_timeout = 0").await?;
-        if has_transaction_timeout {
-            session.lift("SET transaction_timeout = 0").await?;
-        }
+        session.lift(if has_transaction_timeout { LIFT_17 } else { LIFT }).await?;
         session.pin(PINNED).await?;
         session.version = session.read_version().await?;
         if session.version.major() < Version::OLDEST {

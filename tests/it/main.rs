@@ -11,6 +11,7 @@ mod export;
 mod incidents;
 mod lesser;
 mod main_job;
+mod misled;
 mod policies;
 mod readme;
 mod restore;

@@ -13,6 +13,8 @@ pub(super) const WRITER: &[(&str, &str)] = &[
     ("check_function_bodies", "off"),
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
+    ("restrict_nonsystem_relation_kind", ""),
+    ("icu_validation_level", "warning"),
     ("synchronous_commit", "off"),
 ];
 
@@ -103,6 +105,7 @@ pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Se
               WHERE name = 'maintenance_work_mem' AND setting::int8 < 131072",
         )
         .await?;
+    session.silence_event_triggers().await?;
     if let Some(encoding) = encoding {
         session.use_encoding(encoding).await?;
     }
@@ -215,6 +218,25 @@ impl Session {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps event triggers that the target has from firing on what we make and drop, where our role may: those of a backup are restored last for
+    /// the same reason. Before 17 only a session that claims to replicate can, in which nothing else that a restore does is different.
+    async fn silence_event_triggers(&self) -> Result<()> {
+        let text = if self.version().at_least(17) {
+            "SELECT set_config('session_replication_role', 'origin', false) WHERE current_setting('session_replication_role') <> 'origin'; \
+             SELECT set_config('event_triggers', 'off', false)"
+        } else {
+            "SELECT set_config('session_replication_role', CASE WHEN e.found THEN 'replica' ELSE 'origin' END, false) \
+               FROM (SELECT EXISTS (SELECT FROM pg_event_trigger WHERE evtenabled <> 'D')) e (found) \
+              WHERE e.found OR current_setting('session_replication_role') <> 'origin'"
+        };
+        match self.client().batch_execute(text).await {
+            Err(error) if crate::pg::error::sqlstate(&error).as_deref() != Some("42501") => {
+                Err(crate::pg::error::statement("silence event triggers", &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps triggers and foreign keys from firing while rows are loaded into finished tables. False where our role may not.
