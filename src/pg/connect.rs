@@ -181,13 +181,34 @@ impl Target {
         // The limit covers login too: a server that accepts connections and then says nothing would otherwise hold us for ever.
         match tokio::time::timeout(self.settings.connect_timeout, config.connect(wire.clone())).await {
             Ok(Ok(established)) => Ok(established),
-            Ok(Err(error)) => Err(error::connect(&shown, &error)),
+            Ok(Err(error)) => match self.without_event_triggers(config, wire, &error).await {
+                Some(established) => Ok(established),
+                None => Err(error::connect(&shown, &error)),
+            },
             Err(_) => Err(Error::unavailable(format!(
                 "cannot reach {shown}: no answer within {} seconds",
                 self.settings.connect_timeout.as_secs()
             ))
             .hint("check the address, the security group and the firewall")),
         }
+    }
+
+    /// Another try where it was not the server itself that refused: an event trigger on login (17) may have. Only a superuser can do without them; a backup
+    /// that nobody could verify because of its own trigger would be none.
+    async fn without_event_triggers(
+        &self,
+        mut config: Config,
+        wire: &Wire,
+        refusal: &tokio_postgres::Error,
+    ) -> Option<Established> {
+        let class = refusal.code().map(|code| &code.code()[..2])?;
+        if ["08", "28", "3D", "53", "55", "57", "58"].contains(&class) {
+            return None;
+        }
+        let given = self.settings.options.as_deref().unwrap_or_default();
+        config.options(format!("{given} -c event_triggers=off").trim());
+        let again = tokio::time::timeout(self.settings.connect_timeout, config.connect(wire.clone()));
+        again.await.ok()?.ok()
     }
 
     fn config(&self, host: &HostPort, encrypted: bool) -> Config {

@@ -5,11 +5,12 @@
 //! and restore are named methods in `export::statements` and `restore::statements`.
 
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{CancelToken, Client, Connection, Row, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Row, Socket};
 
 use super::error;
 use super::version::Version;
@@ -45,6 +46,7 @@ const PINNED: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
+    ("exit_on_error", "off"),
     ("synchronize_seqscans", "off"),
     ("max_parallel_workers_per_gather", "0"),
     ("jit", "off"),
@@ -52,6 +54,15 @@ const PINNED: &[(&str, &str)] = &[
     ("zero_damaged_pages", "off"),
     ("ignore_checksum_failure", "off"),
 ];
+
+/// Before anything that takes a snapshot, which a deferrable transaction may wait for: limits, the kind of transactions, and the role. A role whose
+/// settings make it another (`ALTER ROLE … SET role`) would have that one's rights and make objects that belong to it.
+const LIFT: &str = "SET statement_timeout = 0; SET default_transaction_deferrable = off; SET default_transaction_read_only = off; \
+    SET default_transaction_isolation = 'read committed'; SET ROLE NONE";
+
+/// The same for servers that limit transactions.
+const LIFT_17: &str = "SET statement_timeout = 0; SET transaction_timeout = 0; SET default_transaction_deferrable = off; \
+    SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed'; SET ROLE NONE";
 
 /// How often a time limit of one millisecond may beat the statement that lifts it.
 const LIFT_ATTEMPTS: u32 = 20;
@@ -61,10 +72,25 @@ fn major(version: &str) -> Option<u32> {
     version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// A GRANT or REVOKE that the server took without effect: it says so in a warning, not in an error.
+#[derive(Debug, Clone)]
+pub(crate) struct Unmet {
+    /// 01006 or 01007.
+    pub(crate) sqlstate: String,
+    /// What the server said.
+    pub(crate) message: String,
+}
+
+type UnmetList = Arc<Mutex<Vec<Unmet>>>;
+
+/// Unmet grants that are kept for [`Session::take_unmet`].
+const UNMET_KEPT: usize = 1000;
+
 /// One logged-in connection with pinned settings.
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    unmet: UnmetList,
     connection: JoinHandle<()>,
     wire: Wire,
     target: String,
@@ -94,6 +120,26 @@ impl Drop for Session {
     }
 }
 
+/// Moves messages between client and server until one of them ends.
+async fn serve(mut connection: Connection<Socket, Diverted>, unmet: UnmetList) {
+    loop {
+        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notice(notice))) if ["01006", "01007"].contains(&notice.code().code()) => {
+                let mut list = unmet.lock().unwrap_or_else(PoisonError::into_inner);
+                if list.len() < UNMET_KEPT {
+                    list.push(Unmet { sqlstate: notice.code().code().to_owned(), message: notice.message().to_owned() });
+                }
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(%error, "connection to the server ended");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
 impl Session {
     /// Takes over a new connection: checks the version and pins the settings.
     pub(super) async fn start(
@@ -103,16 +149,10 @@ impl Session {
         target: String,
     ) -> Result<Self> {
         let has_transaction_timeout = connection.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
-        let connection = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to the server ended");
-            }
-        });
-        let mut session = Self { client, connection, wire, target, version: Version(0) };
-        session.lift("SET statement_timeout = 0").await?;
-        if has_transaction_timeout {
-            session.lift("SET transaction_timeout = 0").await?;
-        }
+        let unmet = UnmetList::default();
+        let connection = tokio::spawn(serve(connection, Arc::clone(&unmet)));
+        let mut session = Self { client, unmet, connection, wire, target, version: Version(0) };
+        session.lift(if has_transaction_timeout { LIFT_17 } else { LIFT }).await?;
         session.pin(PINNED).await?;
         session.version = session.read_version().await?;
         if session.version.major() < Version::OLDEST {
@@ -156,6 +196,11 @@ impl Session {
     /// Whether the connection is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.client.is_closed()
+    }
+
+    /// Grants and revokes since the last call that had no effect, or not all of it.
+    pub(crate) fn take_unmet(&self) -> Vec<Unmet> {
+        std::mem::take(&mut *self.unmet.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A handle to cancel what this session runs.

@@ -75,11 +75,13 @@ features! {
     PublicationFilters 15 "publications: column lists, row filters, schemas";
     SubscriptionTwoPhase 15 "subscriptions: `two_phase`, `disable_on_error`";
     UnloggedSequences 15 "unlogged sequences";
+    CreateRoleLimits 16 "CREATEROLE that gives only what its own role has";
     IcuRules 16 "ICU rules of databases and collations";
     MembershipOptions 16 "memberships with INHERIT, SET and a grantor that the server keeps";
     ParallelStreaming 16 "subscriptions: `streaming = parallel`";
     SubscriptionOrigin 16 "subscriptions: `origin`, `password_required`, `run_as_owner`";
     BuiltinLocales 17 "databases and collations of the builtin locale provider";
+    EventTriggersOff 17 "switching event triggers off in a session";
     MaintainPrivilege 17 "the MAINTAIN privilege";
     SetExpression 17 "changing a generation expression";
     SubscriptionFailover 17 "subscriptions: `failover`";

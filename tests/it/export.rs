@@ -77,43 +77,6 @@ async fn every_shape_of_table_is_read_once_and_whole() {
     }
 }
 
-#[tokio::test]
-async fn settings_of_role_and_database_colour_nothing() {
-    let sql = "CREATE TABLE t (a timestamptz, b interval, c float8, d bytea, e money, f text, g date);
-               INSERT INTO t VALUES ('2026-01-02 03:04:05+00', '1 year 2 mons -3 days 4:05', 0.1::float8 + 0.2, '\\x00ff', 12.34, E'a\\\\b', '2026-02-03');
-               CREATE VIEW v AS SELECT '2026-02-03'::date AS d, 1.5::float8 AS f";
-    for major in majors() {
-        let db = database(major, sql).await;
-        let (plain, hostile) = (Memory::default(), Memory::default());
-        let before = export_to(&plain, &db.url(), &options()).await.expect("export");
-        for setting in [
-            "standard_conforming_strings = off",
-            "DateStyle = 'SQL, DMY'",
-            "IntervalStyle = 'sql_standard'",
-            "TimeZone = 'Asia/Kathmandu'",
-            "search_path = 'nowhere'",
-            "row_security = on",
-            "bytea_output = 'escape'",
-            "extra_float_digits = -5",
-            "quote_all_identifiers = on",
-            "client_encoding = 'LATIN1'",
-            "default_transaction_read_only = on",
-            "default_transaction_isolation = 'serializable'",
-            "statement_timeout = '50ms'",
-            "idle_in_transaction_session_timeout = '1ms'",
-            "lock_timeout = '1ms'",
-        ] {
-            db.server.admin(&[format!("ALTER DATABASE \"{}\" SET {setting}", db.name)]).await;
-        }
-        let mut after = export_to(&hostile, &db.url(), &options()).await.expect("export under hostile settings");
-        after.entries.retain(|e| e.kind != "database_setting");
-        assert_eq!(before.entries, after.entries, "PostgreSQL {major}");
-        assert_eq!(rows(&plain, table(&before, "t")), rows(&hostile, table(&after, "t")), "PostgreSQL {major}");
-        assert!(rows(&plain, table(&before, "t")).contains("0.30000000000000004"));
-        db.remove().await;
-    }
-}
-
 /// Rows of `storm` tables are replaced (TRUNCATE and INSERT in one transaction) and rewritten (ALTER … TYPE) all the time: at every commit each
 /// holds exactly 100 rows.
 #[tokio::test(flavor = "multi_thread")]

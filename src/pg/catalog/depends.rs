@@ -149,6 +149,9 @@ fn second_step(first: &mut Entry, placeholder: Placeholder, mut depends: BTreeSe
     entry.create = placeholder.complete;
     depends.insert(first.id.clone());
     entry.depends = depends.into_iter().collect();
+    if placeholder.shell {
+        first.superuser = Some("it is a shell type first".to_owned());
+    }
     let plain = if placeholder.shell { &mut *first } else { &mut entry };
     plain.owner = None;
     for statements in [&mut plain.ownership, &mut plain.privileges, &mut plain.comments, &mut plain.labels] {

@@ -53,6 +53,12 @@ pub struct Entry {
     pub owner: Option<String>,
     /// Statements that make the object, in order; each runs on its own.
     pub create: Vec<Sql>,
+    /// Why only a superuser may make it, where it is not its kind alone that says so: `its language c is not trusted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superuser: Option<String>,
+    /// Configuration parameters that its `create` statements set: of settings one for each statement, of a function all in its definition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<String>,
     /// Statement that removes it (`… IF EXISTS`), for `--clean`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop: Option<Sql>,
@@ -86,6 +92,8 @@ impl Entry {
             parent: None,
             owner: None,
             create: Vec::new(),
+            superuser: None,
+            parameters: Vec::new(),
             drop: None,
             ownership: Vec::new(),
             privileges: Vec::new(),

@@ -89,6 +89,11 @@ pub fn user_object(oid: &str) -> String {
     format!("{oid} >= 16384")
 }
 
+/// Condition: the type belongs to no user: initdb or an extension made it.
+pub fn not_of_users(oid: &str) -> String {
+    format!("({oid} < 16384 OR NOT {})", not_member(class::PG_TYPE, oid))
+}
+
 /// Fills owner, comment, privileges and labels of an entry from the columns of [`columns`]. `noun` is the object in ALTER … OWNER TO,
 /// COMMENT ON and SECURITY LABEL ON (`TABLE "s"."t"`), `acl` the object in GRANT, `None` where the kind has no privileges.
 pub fn apply_meta(entry: &mut Entry, row: &Row, noun: impl Into<Sql>, acl: Option<&AclObject>) -> Result<()> {

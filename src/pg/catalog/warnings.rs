@@ -40,6 +40,13 @@ pub(super) async fn read(client: &Client, cx: &Context) -> Result<Vec<String>> {
            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
           WHERE {users} AND EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgisinternal AND t.tgparentid = 0
                                        AND t.tgenabled <> 'O')
+          UNION ALL
+         SELECT format('options of the user mapping of %s on server %I, if it has any, are not in the backup: our role may not see them',
+                       CASE WHEN u.umuser = 0 THEN 'PUBLIC' ELSE quote_ident(u.usename) END, u.srvname)
+           FROM pg_user_mappings u JOIN pg_foreign_server s ON s.oid = u.srvid
+          WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+            AND CASE WHEN u.umuser = 0 THEN NOT pg_has_role(s.srvowner, 'USAGE')
+                     ELSE NOT (u.usename = current_user AND (pg_has_role(s.srvowner, 'USAGE') OR has_server_privilege(s.oid, 'USAGE'))) END
           ORDER BY 1"
     );
     let mut all: Vec<String> =

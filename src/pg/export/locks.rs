@@ -215,7 +215,7 @@ impl Session {
                     OR row_security_active(c.oid)) ORDER BY 1, 2 LIMIT 5"
         );
         let rows = self.rows("check privileges on tables", &text).await?;
-        let Some(first) = rows.first() else { return Ok(()) };
+        let Some(first) = rows.first() else { return self.check_large_objects().await };
         let (schema, table): (String, String) = (column(first, 0)?, column(first, 1)?);
         let (usage, select): (bool, bool) = (column(first, 2)?, column(first, 3)?);
         let (role, count): (String, i64) = (column(first, 4)?, column(first, 5)?);
@@ -238,6 +238,24 @@ impl Session {
         }
         Err(Error::denied(format!("row security would hide rows of table {name}{more} from {role}"))
             .hint(format!("ALTER ROLE {role} BYPASSRLS, or back up as the owner of the tables or a superuser")))
+    }
+}
+
+impl Session {
+    /// Large objects that this role may not read.
+    async fn check_large_objects(&self) -> Result<()> {
+        let text = "SELECT o.oid::int8, current_user::text, count(*) OVER () FROM pg_largeobject_metadata o \
+              WHERE NOT has_table_privilege('pg_catalog.pg_largeobject', 'SELECT') AND NOT pg_has_role(o.lomowner, 'USAGE') \
+                AND current_setting('lo_compat_privileges') = 'off' \
+                AND NOT EXISTS (SELECT FROM aclexplode(o.lomacl) a WHERE a.privilege_type = 'SELECT' \
+                                   AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) ORDER BY o.oid LIMIT 1";
+        let rows = self.rows("check privileges on large objects", text).await?;
+        let Some(first) = rows.first() else { return Ok(()) };
+        let (oid, role, count): (i64, String, i64) = (column(first, 0)?, column(first, 1)?, column(first, 2)?);
+        let role = crate::base::sql::ident(&role);
+        let more = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        Err(Error::denied(format!("permission denied: {role} may not read large object {oid}{more}"))
+            .hint(format!("GRANT SELECT ON LARGE OBJECT {oid} TO {role}, or for all at once: GRANT pg_read_all_data TO {role}")))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::outcome::{RestoreError, RestoreOutcome, Skipped};
+use super::outcome::{Part, RestoreError, RestoreOutcome, Skipped};
 use super::statements::{first_line, redact_message};
 use crate::pg::catalog::entry::Entry;
 use crate::pg::error;
@@ -50,15 +50,15 @@ impl Ledger {
     }
 
     /// A statement failed.
-    pub(super) fn fail(&self, entry: &str, sql: &str, failure: &tokio_postgres::Error) {
-        self.fail_with(entry, sql, error::sqlstate(failure), error::sentence(failure));
+    pub(super) fn fail(&self, entry: &str, part: Part, sql: &str, failure: &tokio_postgres::Error) {
+        self.fail_with(entry, part, sql, error::sqlstate(failure), error::sentence(failure));
     }
 
     /// Something failed for a reason of ours.
-    pub(super) fn fail_with(&self, entry: &str, sql: &str, sqlstate: Option<String>, message: String) {
+    pub(super) fn fail_with(&self, entry: &str, part: Part, sql: &str, sqlstate: Option<String>, message: String) {
         let message = redact_message(entry, message);
         tracing::debug!(entry, message, "restore statement failed");
-        let error = RestoreError { entry: entry.to_owned(), statement: first_line(entry, sql), sqlstate, message };
+        let error = RestoreError { entry: entry.to_owned(), part, statement: first_line(entry, sql), sqlstate, message };
         self.state().outcome.errors.push(error);
     }
 

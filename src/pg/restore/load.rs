@@ -8,7 +8,7 @@ use futures::{SinkExt, StreamExt};
 use tokio::task::JoinSet;
 
 use super::ledger::Ledger;
-use super::outcome::TableMismatch;
+use super::outcome::{Part, TableMismatch};
 use super::run::Work;
 use super::statements::{lost, writer};
 use crate::base::sql::{ident, qualified};
@@ -97,18 +97,18 @@ async fn load(work: &Work, session: &Session, table: &TableData, stream: &TableS
         }
         // One damaged or missing part must not keep the other tables from coming back: without those rows the table is reported.
         Err(Failed::Vault(error)) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
-            work.ledger.fail_with(&table.entry, &statement, None, error.full_message());
+            work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, error.full_message());
             Ok(0)
         }
         Err(Failed::Vault(error)) => Err(error),
         Err(Failed::Server(_)) if session.is_closed() => Err(lost(session)),
         Err(Failed::Server(failure)) => {
-            work.ledger.fail(&table.entry, &statement, &failure);
+            work.ledger.fail(&table.entry, Part::Rows, &statement, &failure);
             Ok(0)
         }
         Err(Failed::Other(error)) if session.is_closed() => Err(error),
         Err(Failed::Other(error)) => {
-            work.ledger.fail_with(&table.entry, &statement, None, error.full_message());
+            work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, error.full_message());
             Ok(0)
         }
     }

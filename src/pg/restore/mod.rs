@@ -3,11 +3,14 @@
 mod analyze;
 mod ledger;
 mod load;
+mod losses;
 mod notes;
 mod outcome;
 mod plan;
 mod post;
+mod power;
 mod render;
+mod roles;
 mod run;
 mod script;
 mod select;
@@ -17,7 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use outcome::{PhaseTime, RestoreError, RestoreOutcome, Skipped, TableMismatch};
+pub use outcome::{Loss, Part, PhaseTime, RestoreError, RestoreOutcome, Skipped, TableMismatch};
 pub use plan::{RestorePlan, TargetFacts, plan};
 pub use run::execute;
 pub(in crate::pg) use statements::redact;

@@ -1,12 +1,79 @@
 //! What a restore did, and everything that went wrong.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+/// What of an entry a statement makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The object itself, and with it all that needs it.
+    Object,
+    /// Rows of the table.
+    Rows,
+    /// Who owns it: without it, it belongs to the role that restores.
+    Owner,
+    /// A GRANT or REVOKE.
+    Privileges,
+    /// In whose name a privilege is granted: without it, it is granted by the owner.
+    Grantor,
+    /// A comment.
+    Comment,
+    /// A security label.
+    Label,
+    /// An attribute or the password of a role, or a property of the database.
+    Attribute,
+    /// A setting of a role or of the database.
+    Setting,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Object => "object",
+            Self::Rows => "rows",
+            Self::Owner => "owner",
+            Self::Privileges => "privilege",
+            Self::Grantor => "grantor",
+            Self::Comment => "comment",
+            Self::Label => "security label",
+            Self::Attribute => "attribute",
+            Self::Setting => "setting",
+        })
+    }
+}
+
+/// Something of the backup that the target will not have, as far as can be told beforehand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// Id of the entry.
+    pub entry: String,
+    /// What of it.
+    pub part: Part,
+    /// First line of the statement that will be refused; absent where it is the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.statement {
+            None => write!(f, "{}: {}", self.entry, self.reason),
+            Some(statement) => write!(f, "{} of {}: {}; statement: {statement}", self.part, self.entry, self.reason),
+        }
+    }
+}
 
 /// A statement that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreError {
     /// Id of the entry.
     pub entry: String,
+    /// What of it.
+    pub part: Part,
     /// First line of the statement.
     pub statement: String,
     /// SQLSTATE, where the server gave one.

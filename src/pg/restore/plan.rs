@@ -5,10 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::losses::Judge;
 use super::notes::notes;
+use super::outcome::Loss;
+use super::power::Power;
 use super::render::{Renderer, tablespaces};
+use super::roles;
 use super::select::{Selection, select};
-use super::statements::{Rights, open};
+use super::statements::open;
 use super::{RestoreInput, RestoreOptions};
 use crate::base::units::{format_bytes, format_count};
 use crate::base::{Error, Result};
@@ -73,6 +77,12 @@ pub struct RestorePlan {
     pub rows: u64,
     /// Bytes of COPY text to load.
     pub bytes: u64,
+    /// Ids of memberships that are granted by us, because their grantor cannot grant them in the target.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regranted: Vec<String>,
+    /// What will be missing because our role may not make it, and what needs that.
+    #[serde(default)]
+    pub losses: Vec<Loss>,
     /// What will differ from the source, in sentences.
     pub warnings: Vec<String>,
 }
@@ -85,7 +95,7 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
     }
     let (session, exists) = open(target).await?;
     let facts = target_facts(target, &session, exists).await?;
-    let rights = session.rights().await?;
+    let power = Power::of(&session).await?;
     if facts.version.major() < input.source.version.major() {
         return Err(Error::unsupported(format!(
             "the target runs PostgreSQL {}, and the backup is of PostgreSQL {}",
@@ -102,17 +112,22 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
     }
     let chosen: Vec<&Entry> = selection.entries.iter().map(|i| &input.entries[*i]).collect();
     let tables: Vec<&TableData> = input.tables.iter().filter(|t| loads(t, options, &selection)).collect();
-    refuse_conflicts(&session, &facts, rights, options, &chosen, &tables).await?;
+    refuse_conflicts(&session, &facts, &power, options, &chosen, &tables).await?;
 
     let mut warnings = std::mem::take(&mut selection.warnings);
     warnings.extend(general_warnings(input, &facts, &session).await?);
-    warnings.extend(check_extensions(&session, &facts, &chosen).await?);
+    let available = check_extensions(&session, &chosen).await?;
     let missing_tablespaces = missing_tablespaces(&session, &chosen, &mut warnings).await?;
-    let renderer = Renderer::new(options, target.database(), &missing_tablespaces);
-    let roles = plan_roles(&session, rights, input, options, &chosen, &renderer).await?;
+    let renderer = Renderer::new(options, target.database(), &missing_tablespaces, facts.superuser);
+    let roles = roles::plan(&session, &power, input, options, &chosen, &renderer).await?;
     warnings.extend(roles.warnings);
     let cluster: Vec<&Entry> = input.cluster.iter().filter(|e| roles.entries.contains(&e.id)).collect();
     warnings.extend(notes(&session, &chosen, &cluster).await?);
+    let power = power.with_made(&roles.create, &roles.memberships);
+    let installed = if exists { session.installed_extensions().await? } else { BTreeMap::new() };
+    let owns_database = facts.superuser || !exists || session.database_rights().await?.0;
+    let judge = Judge { power: &power, renderer: &renderer, available: &available, installed: &installed, owns_database };
+    let losses = judge.losses(cluster.into_iter().chain(chosen.iter().copied()));
     let same_cluster = facts.system_identifier.is_some() && facts.system_identifier == input.source.system_identifier;
     if !same_cluster && !is_part(options) {
         warnings.extend(of_the_whole_server(input));
@@ -124,6 +139,8 @@ pub async fn plan(target: &Target, input: &RestoreInput, options: &RestoreOption
         create_database: !exists,
         create_roles: roles.create,
         cluster: roles.entries,
+        regranted: roles.regranted,
+        losses,
         drop: drops(options, exists, &chosen),
         entries: chosen.iter().map(|e| e.id.clone()).collect(),
         tables: tables.iter().map(|t| t.entry.clone()).collect::<BTreeSet<_>>().into_iter().collect(),
@@ -167,7 +184,7 @@ pub(super) async fn target_facts(target: &Target, session: &Session, exists: boo
 async fn refuse_conflicts(
     session: &Session,
     facts: &TargetFacts,
-    rights: Rights,
+    power: &Power,
     options: &RestoreOptions,
     chosen: &[&Entry],
     tables: &[&TableData],
@@ -177,7 +194,7 @@ async fn refuse_conflicts(
         if options.data_only {
             return Err(Error::not_found(format!("--data-only needs its tables, and database {database} does not exist")));
         }
-        if !rights.create_database {
+        if !power.create_database {
             return Err(Error::denied(format!("database {database} does not exist, and role {} may not create it", facts.user))
                 .hint(format!("create it, or: ALTER ROLE \"{}\" CREATEDB", facts.user)));
         }
@@ -186,6 +203,7 @@ async fn refuse_conflicts(
     if options.data_only {
         return refuse_data_conflicts(session, options, tables).await;
     }
+    refuse_without_rights(session, database, power, chosen).await?;
     if facts.objects == 0 || options.clean {
         return Ok(());
     }
@@ -203,6 +221,26 @@ async fn refuse_conflicts(
     }
     Err(Error::conflict(format!("database {database} is not empty: it holds {} objects", format_count(facts.objects)))
         .hint("name a database that does not exist yet (it is created), or replace what the backup holds with --clean"))
+}
+
+/// A role that may not make anything in an existing database would lose everything.
+async fn refuse_without_rights(session: &Session, database: &str, power: &Power, chosen: &[&Entry]) -> Result<()> {
+    let (_, schemas, public) = session.database_rights().await?;
+    let makes = |e: &&&Entry| e.scope == Scope::Object && !e.create.is_empty();
+    let needs_schema = chosen.iter().filter(makes).any(|e| e.kind == "schema" && e.name != "public");
+    let needs_public = chosen.iter().filter(makes).any(|e| e.kind != "schema" && e.schema.as_deref() == Some("public"));
+    let lacking = if needs_schema && !schemas {
+        format!("CREATE ON DATABASE {}", crate::base::sql::ident(database))
+    } else if needs_public && !public {
+        "CREATE ON SCHEMA public".to_owned()
+    } else {
+        return Ok(());
+    };
+    let user = &power.user;
+    Err(Error::denied(format!("role {user} may not make objects in database {database}: it lacks {lacking}")).hint(format!(
+        "GRANT {lacking} TO {}, or name a database that does not exist yet (it is created)",
+        crate::base::sql::ident(user)
+    )))
 }
 
 async fn refuse_data_conflicts(session: &Session, options: &RestoreOptions, tables: &[&TableData]) -> Result<()> {
@@ -243,23 +281,17 @@ async fn general_warnings(input: &RestoreInput, facts: &TargetFacts, session: &S
     Ok(warnings)
 }
 
-async fn check_extensions(session: &Session, facts: &TargetFacts, chosen: &[&Entry]) -> Result<Vec<String>> {
-    let wanted: Vec<&str> = chosen.iter().filter(|e| e.kind == "extension").map(|e| e.name.as_str()).collect();
+/// Extensions that the server has, and whether anybody can install them.
+async fn check_extensions(session: &Session, chosen: &[&Entry]) -> Result<BTreeMap<String, bool>> {
+    let installs = |e: &&&Entry| e.kind == "extension" && !e.create.iter().any(|s| s.plain().starts_with("DROP "));
+    let wanted: Vec<&str> = chosen.iter().filter(installs).map(|e| e.name.as_str()).collect();
     let available = session.available_extensions().await?;
     let missing: Vec<&str> = wanted.iter().copied().filter(|name| !available.contains_key(*name)).collect();
-    if !missing.is_empty() {
-        return Err(Error::unsupported(format!("the target's server does not have these extensions: {}", missing.join(", ")))
-            .hint("install their packages on the server, or restore single schemas with --schema"));
+    if missing.is_empty() {
+        return Ok(available);
     }
-    if facts.superuser {
-        return Ok(Vec::new());
-    }
-    let installed = if facts.exists { session.installed_extensions().await? } else { BTreeSet::from(["plpgsql".to_owned()]) };
-    Ok(wanted
-        .iter()
-        .filter(|name| !installed.contains(**name) && available.get(**name) == Some(&false))
-        .map(|name| format!("extension {name} may need a superuser to install it, and {} is none", facts.user))
-        .collect())
+    Err(Error::unsupported(format!("the target's server does not have these extensions: {}", missing.join(", ")))
+        .hint("install their packages on the server, or restore single schemas with --schema"))
 }
 
 async fn missing_tablespaces(session: &Session, chosen: &[&Entry], warnings: &mut Vec<String>) -> Result<Vec<String>> {
@@ -277,74 +309,11 @@ async fn missing_tablespaces(session: &Session, chosen: &[&Entry], warnings: &mu
         }
     }
     for name in &wanted {
-        warnings.push(format!("tablespace {name} does not exist in the target: what was in it goes to the default tablespace"));
+        warnings.push(format!(
+            "tablespace {name} does not exist in the target, or our role may not use it: what was in it goes to the default tablespace"
+        ));
     }
     Ok(wanted.into_iter().collect())
-}
-
-struct Roles {
-    create: Vec<String>,
-    entries: Vec<String>,
-    warnings: Vec<String>,
-}
-
-/// Which roles to make. A whole restore makes all roles of the backup that the target lacks, a part only those that it names; roles that exist are
-/// left as they are, their passwords and memberships included.
-async fn plan_roles(
-    session: &Session,
-    rights: Rights,
-    input: &RestoreInput,
-    options: &RestoreOptions,
-    chosen: &[&Entry],
-    renderer: &Renderer,
-) -> Result<Roles> {
-    let present = session.role_names().await?;
-    let needed: BTreeSet<String> = chosen.iter().flat_map(|e| renderer.roles(e)).filter(|r| !present.contains(r)).collect();
-    let stored: BTreeMap<&str, &Entry> =
-        input.cluster.iter().filter(|e| e.kind == "role").map(|e| (e.name.as_str(), e)).collect();
-    let no_names = options.no_owner && options.no_privileges;
-    let everything = !(is_part(options) || options.data_only || no_names);
-    let create: BTreeSet<String> = stored
-        .keys()
-        .filter(|name| !options.role_map.contains_key(**name) && !present.contains(**name))
-        .filter(|name| everything || needed.contains(**name))
-        .map(|name| (*name).to_owned())
-        .collect();
-    let unknown: Vec<&str> = needed.iter().filter(|r| !create.contains(*r)).map(String::as_str).collect();
-    if !unknown.is_empty() {
-        return Err(Error::denied(format!(
-            "the target does not have these roles, and the backup does not hold them: {}",
-            unknown.join(", ")
-        ))
-        .hint("create them, map them with --role-map OLD=NEW, or use --no-owner and --no-privileges"));
-    }
-    if !create.is_empty() && !rights.create_role {
-        let list: Vec<&str> = create.iter().map(String::as_str).collect();
-        return Err(Error::denied(format!(
-            "these roles are missing in the target, and we may not create roles: {}",
-            list.join(", ")
-        ))
-        .hint("create them, map them with --role-map OLD=NEW, or use --no-owner and --no-privileges"));
-    }
-    let mut warnings = Vec::new();
-    let entries = input
-        .cluster
-        .iter()
-        .filter(|e| match e.kind.as_str() {
-            "role" | "role_setting" => create.contains(&e.name),
-            "membership" => {
-                let roles: Vec<String> =
-                    e.create.iter().flat_map(crate::base::sql::Sql::roles).map(|r| renderer.role(r)).collect();
-                roles.iter().any(|r| create.contains(r)) && roles.iter().all(|r| create.contains(r) || present.contains(r))
-            }
-            _ => false,
-        })
-        .map(|e| e.id.clone())
-        .collect();
-    if !create.is_empty() && !rights.superuser {
-        warnings.push("roles are made without what only a superuser may give (SUPERUSER, REPLICATION, BYPASSRLS)".to_owned());
-    }
-    Ok(Roles { create: create.into_iter().collect(), entries, warnings })
 }
 
 /// What the source set for all its roles and databases at once: restoring one database must not change it for the others of the target, so it
@@ -417,6 +386,7 @@ impl fmt::Display for RestorePlan {
             format_count(self.tables.len() as u64),
             format_bytes(self.bytes)
         )?;
-        self.warnings.iter().try_for_each(|w| writeln!(f, "warning    {w}"))
+        self.warnings.iter().try_for_each(|w| writeln!(f, "warning    {w}"))?;
+        self.losses.iter().try_for_each(|loss| writeln!(f, "lost       {loss}"))
     }
 }

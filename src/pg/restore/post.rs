@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::render::Statement;
 use super::run::Work;
 use super::script::{Failure, Step, run_step};
 use super::statements::writer;
@@ -21,9 +22,7 @@ pub(super) struct Task {
     /// Index of the entry in the input.
     pub(super) entry: usize,
     /// Its statements.
-    pub(super) statements: Vec<String>,
-    /// Statements that must work for the object to exist.
-    pub(super) vital: usize,
+    pub(super) statements: Vec<Statement>,
     /// Positions in the list of tasks that must be done before.
     pub(super) after: Vec<usize>,
     /// Ids of the tables that it locks.
@@ -126,7 +125,7 @@ pub(super) async fn run_all(work: &Arc<Work>, tasks: Vec<Task>) -> Result<()> {
                 };
                 let task = &tasks[next];
                 let entry = &work.input.entries[task.entry];
-                let step = Step { entry, statements: task.statements.clone(), vital: task.vital, failure: Failure::Error };
+                let step = Step { entry, statements: task.statements.clone(), failure: Failure::Error };
                 run_step(&session, &work.ledger, &step).await?;
                 lock().finish(&tasks, next);
                 board.1.notify_waiters();
@@ -163,7 +162,6 @@ mod tests {
         Task {
             entry: 0,
             statements: Vec::new(),
-            vital: 0,
             after: after.to_vec(),
             tables: tables.iter().map(|t| (*t).to_owned()).collect(),
             shared,

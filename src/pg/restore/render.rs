@@ -2,12 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::RestoreOptions;
+use super::{Part, RestoreOptions};
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase};
 
 /// How entries set the tablespace of what they make (see `catalog::kinds::relation`): a statement of its own before the others.
 const TABLESPACE: &str = "SET default_tablespace = ";
+
+/// A statement as it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Statement {
+    /// What of its entry it makes.
+    pub(super) part: Part,
+    pub(super) sql: String,
+    /// Roles of the target that it names, in order.
+    pub(super) roles: Vec<String>,
+}
+
+impl Statement {
+    /// A statement that names no role of an entry.
+    pub(super) fn new(part: Part, sql: String) -> Self {
+        Self { part, sql, roles: Vec::new() }
+    }
+
+    /// Takes GRANTED BY off a GRANT of a membership.
+    pub(super) fn leave_grantor_out(&mut self) {
+        let clause = self.roles.last().map(|grantor| format!(" GRANTED BY {}", ident(grantor)));
+        if let Some(grant) = clause.and_then(|c| self.sql.strip_suffix(&c)) {
+            self.sql = grant.to_owned();
+        }
+    }
+}
 
 /// Renders statements for one target.
 #[derive(Debug, Clone)]
@@ -18,16 +43,19 @@ pub(super) struct Renderer {
     left_out: BTreeSet<String>,
     no_owner: bool,
     no_privileges: bool,
+    /// Whether the role that restores is a superuser.
+    superuser: bool,
 }
 
 impl Renderer {
-    pub(super) fn new(options: &RestoreOptions, database: &str, missing_tablespaces: &[String]) -> Self {
+    pub(super) fn new(options: &RestoreOptions, database: &str, missing_tablespaces: &[String], superuser: bool) -> Self {
         Self {
             roles: options.role_map.clone(),
             database: database.to_owned(),
             left_out: missing_tablespaces.iter().map(|t| ident(t)).collect(),
             no_owner: options.no_owner,
             no_privileges: options.no_privileges,
+            superuser,
         }
     }
 
@@ -36,8 +64,21 @@ impl Renderer {
         self.roles.get(name).cloned().unwrap_or_else(|| name.to_owned())
     }
 
-    fn all<'a>(&'a self, list: &'a [Sql]) -> impl Iterator<Item = String> + 'a {
-        list.iter().filter_map(|sql| self.one(sql))
+    fn all(&self, part: Part, list: &[Sql]) -> Vec<Statement> {
+        list.iter().filter_map(|sql| self.statement(part, sql)).collect()
+    }
+
+    /// Who is no superuser cannot change the session's authorization, and can become a role of which it is a member.
+    fn statement(&self, part: Part, sql: &Sql) -> Option<Statement> {
+        let text = self.one(sql)?;
+        let roles = sql.roles().map(|r| self.role(r)).collect();
+        let (part, sql) = match text.strip_prefix("SET SESSION AUTHORIZATION ") {
+            Some(role) if !self.superuser => (Part::Grantor, format!("SET ROLE {role}")),
+            Some(_) => (Part::Grantor, text),
+            None if !self.superuser && text == "RESET SESSION AUTHORIZATION" => (part, "SET ROLE NONE".to_owned()),
+            None => (part, text),
+        };
+        Some(Statement { part, sql, roles })
     }
 
     fn one(&self, sql: &Sql) -> Option<String> {
@@ -54,17 +95,26 @@ impl Renderer {
     }
 
     /// What makes the object, in order. The owner of what holds rows in its own entry (large objects) waits until they are written.
-    pub(super) fn make(&self, entry: &Entry) -> Vec<String> {
+    pub(super) fn make(&self, entry: &Entry) -> Vec<Statement> {
         let create = if entry.kind == "database" { entry.create.get(1..).unwrap_or_default() } else { &entry.create };
         let owner = if self.no_owner || entry.phase == Phase::Data { &[][..] } else { &entry.ownership };
-        self.all(create).chain(self.all(owner)).chain(self.all(&entry.comments)).chain(self.all(&entry.labels)).collect()
+        let mut made = self.all(part_of_create(entry), create);
+        if let Some(first) = made.first_mut().filter(|_| entry.kind == "role") {
+            first.part = Part::Object;
+        }
+        made.extend(self.all(Part::Owner, owner));
+        made.extend(self.all(Part::Comment, &entry.comments));
+        made.extend(self.all(Part::Label, &entry.labels));
+        made
     }
 
     /// What is left for the end: privileges, and owners that waited.
-    pub(super) fn finish(&self, entry: &Entry) -> Vec<String> {
+    pub(super) fn finish(&self, entry: &Entry) -> Vec<Statement> {
         let owner = if self.no_owner || entry.phase != Phase::Data { &[][..] } else { &entry.ownership };
         let privileges = if self.no_privileges { &[][..] } else { &entry.privileges };
-        self.all(owner).chain(self.all(privileges)).collect()
+        let mut all = self.all(Part::Owner, owner);
+        all.extend(self.all(Part::Privileges, privileges));
+        all
     }
 
     /// What removes the object.
@@ -77,6 +127,15 @@ impl Renderer {
         let owner = if self.no_owner { &[][..] } else { &entry.ownership };
         let privileges = if self.no_privileges { &[][..] } else { &entry.privileges };
         entry.create.iter().chain(owner).chain(privileges).flat_map(Sql::roles).map(|r| self.role(r))
+    }
+}
+
+/// What the statements make that are not there for owner, privileges, comments or labels.
+fn part_of_create(entry: &Entry) -> Part {
+    match entry.kind.as_str() {
+        "role" | "database" => Part::Attribute,
+        "role_setting" | "database_setting" | "database_role_setting" => Part::Setting,
+        _ => Part::Object,
     }
 }
 
@@ -111,10 +170,14 @@ mod tests {
         assert_eq!(tablespaces([&entry].into_iter()).into_iter().collect::<Vec<_>>(), ["fa\"st"]);
         let options =
             RestoreOptions { role_map: BTreeMap::from([("old".to_owned(), "new".to_owned())]), ..RestoreOptions::default() };
-        let all = Renderer::new(&options, "d", &["fa\"st".to_owned()]);
-        assert_eq!(all.make(&entry), ["CREATE TABLE x ()", "SET default_tablespace = ''", "ALTER TABLE x OWNER TO \"new\""]);
-        assert_eq!(all.finish(&entry), ["GRANT SELECT ON x TO \"new\""]);
-        let bare = Renderer::new(&RestoreOptions { no_owner: true, no_privileges: true, ..options }, "d", &[]);
+        let texts = |list: Vec<Statement>| list.into_iter().map(|s| s.sql).collect::<Vec<_>>();
+        let all = Renderer::new(&options, "d", &["fa\"st".to_owned()], true);
+        assert_eq!(
+            texts(all.make(&entry)),
+            ["CREATE TABLE x ()", "SET default_tablespace = ''", "ALTER TABLE x OWNER TO \"new\""]
+        );
+        assert_eq!(texts(all.finish(&entry)), ["GRANT SELECT ON x TO \"new\""]);
+        let bare = Renderer::new(&RestoreOptions { no_owner: true, no_privileges: true, ..options }, "d", &[], false);
         assert_eq!(bare.make(&entry).len(), 3);
         assert!(bare.finish(&entry).is_empty() && bare.roles(&entry).next().is_none());
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::analyze::analyze;
 use super::ledger::Ledger;
 use super::load::load_all;
-use super::outcome::PhaseTime;
+use super::losses::loans;
+use super::outcome::{Part, PhaseTime};
 use super::plan::target_facts;
 use super::post::{Task, run_all, tables_of};
-use super::render::Renderer;
+use super::render::{Renderer, Statement};
 use super::script::{Failure, Step, run};
 use super::statements::{ROLE_MAKER, open, writer};
 use super::{RestoreInput, RestoreOutcome, RestorePlan};
@@ -27,8 +28,9 @@ use crate::pg::copy::{Source, TableData};
 use crate::pg::session::{Canceller, Session};
 use crate::pg::version::Feature;
 
-/// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them.
-const LATE: &[&str] = &["foreign_key", "default_privileges", "materialized_view_data", "event_trigger"];
+/// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them. Row security would hide rows
+/// from the validation of foreign keys.
+const LATE: &[&str] = &["foreign_key", "row_security", "default_privileges", "materialized_view_data", "event_trigger"];
 
 /// What the workers of one restore share.
 pub(super) struct Work {
@@ -131,7 +133,7 @@ async fn check_unchanged(target: &Target, plan: &RestorePlan) -> Result<()> {
 
 /// The stages in order, each timed.
 async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
-    let renderer = Renderer::new(&plan.options, work.target.database(), &plan.missing_tablespaces);
+    let renderer = Renderer::new(&plan.options, work.target.database(), &plan.missing_tablespaces, plan.target.superuser);
     let selected: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
     let entries: Vec<&Entry> = work.input.entries.iter().filter(|e| selected.contains(e.id.as_str())).collect();
 
@@ -143,9 +145,15 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     if !plan.drop.is_empty() {
         timed(work, "removal", remove(work, &main, plan, &renderer)).await?;
     }
-    timed(work, "before the rows", before_rows(work, &main, &entries, &renderer)).await?;
+    let (schemas, others): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|e| ["database", "schema"].contains(&e.kind.as_str()));
+    run(&main, &work.ledger, steps(schemas.into_iter(), &renderer)).await?;
+    let loans = if plan.target.superuser { Vec::new() } else { main.without_create(&loans(&entries, &renderer)).await? };
+    lend(work, &main, &loans, false).await?;
+    timed(work, "before the rows", before_rows(work, &main, &others, &renderer)).await?;
     timed(work, "rows", rows(work, &main, plan)).await?;
     timed(work, "after the rows", after_rows(work, &main, &entries, &renderer)).await?;
+    lend(work, &main, &loans, true).await?;
     timed(work, "privileges", finish(work, &main, &entries, &renderer)).await?;
     if !plan.tables.is_empty() {
         timed(work, "statistics", analyze(work, plan)).await?;
@@ -166,25 +174,9 @@ async fn timed(work: &Work, phase: &str, stage: impl Future<Output = Result<()>>
     Ok(())
 }
 
-/// Steps that make entries, all their create statements vital.
+/// Steps that make entries.
 fn steps<'a>(entries: impl Iterator<Item = &'a Entry>, renderer: &Renderer) -> Vec<Step<'a>> {
-    entries
-        .map(|entry| Step {
-            entry,
-            statements: renderer.make(entry),
-            vital: entry.create.len().min(vital(entry)),
-            failure: Failure::Error,
-        })
-        .collect()
-}
-
-/// Statements of an entry without which the object is not there. Tables and the like are made by all of theirs.
-fn vital(entry: &Entry) -> usize {
-    match entry.kind.as_str() {
-        "role" => 1,
-        "database" => 0,
-        _ => entry.create.len(),
-    }
+    entries.map(|entry| Step { entry, statements: renderer.make(entry), failure: Failure::Error }).collect()
 }
 
 async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<()> {
@@ -196,13 +188,14 @@ async fn roles(work: &Work, plan: &RestorePlan, renderer: &Renderer) -> Result<(
     let wanted: HashSet<&str> = plan.cluster.iter().map(String::as_str).collect();
     let entries = work.input.cluster.iter().filter(|e| wanted.contains(e.id.as_str()));
     let mut all = steps(entries, renderer);
-    for step in all.iter_mut().filter(|_| !plan.target.superuser) {
-        step.failure = Failure::Warning;
+    for step in all.iter_mut().filter(|s| plan.regranted.contains(&s.entry.id)) {
+        step.statements.iter_mut().for_each(Statement::leave_grantor_out);
     }
     // From 16 on the server grants this by itself (see ROLE_MAKER).
     if !plan.target.superuser && !plan.target.version.has(Feature::MembershipOptions) {
         for step in all.iter_mut().filter(|s| s.entry.kind == "role") {
-            step.statements.push(format!("GRANT {} TO CURRENT_USER", ident(&step.entry.name)));
+            let grant = format!("GRANT {} TO CURRENT_USER", ident(&step.entry.name));
+            step.statements.push(Statement::new(Part::Attribute, grant));
         }
     }
     run(&session, &work.ledger, all).await
@@ -233,11 +226,11 @@ async fn remove(work: &Work, session: &Session, plan: &RestorePlan, renderer: &R
         .iter()
         .filter_map(|id| by_id.get(id.as_str()))
         .filter_map(|entry| {
-            let statements = vec![renderer.remove(entry)?];
+            let statements = vec![Statement::new(Part::Object, renderer.remove(entry)?)];
             // Pieces go with their whole at the latest; some, such as an index of a partition, cannot go before.
             let whole = entry.parent.as_deref().is_some_and(|p| removed.contains(p));
-            let failure = if whole { Failure::Silent } else { Failure::Error };
-            Some(Step { entry, statements, vital: 0, failure })
+            let failure = if whole { Failure::Silent } else { Failure::Removal };
+            Some(Step { entry, statements, failure })
         })
         .collect();
     run(session, &ledger, steps).await?;
@@ -249,6 +242,28 @@ async fn remove(work: &Work, session: &Session, plan: &RestorePlan, renderer: &R
 async fn before_rows(work: &Work, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
     let early = entries.iter().copied().filter(|e| e.phase != Phase::Post && !LATE.contains(&e.kind.as_str()));
     run(session, &work.ledger, steps(early, renderer)).await
+}
+
+/// GRANT or REVOKE of loans.
+async fn lend(work: &Work, session: &Session, loans: &[(String, String)], end: bool) -> Result<()> {
+    for (schema, role) in loans {
+        let place = if schema.is_empty() {
+            format!("DATABASE {}", ident(work.target.database()))
+        } else {
+            format!("SCHEMA {}", ident(schema))
+        };
+        let (verb, preposition) = if end { ("REVOKE", "FROM") } else { ("GRANT", "TO") };
+        let text = format!("{verb} CREATE ON {place} {preposition} {}", ident(role));
+        // Where the schema is not ours, handing over is refused, and each object that stays ours is reported.
+        if let Err(error) = session.run("lend a privilege", &text).await {
+            if session.is_closed() {
+                return Err(error);
+            }
+            tracing::debug!(%error, "privilege not lent");
+        }
+    }
+    session.take_unmet();
+    Ok(())
 }
 
 async fn rows(work: &Arc<Work>, session: &Session, plan: &RestorePlan) -> Result<()> {
@@ -295,7 +310,7 @@ async fn after_rows(work: &Arc<Work>, session: &Session, entries: &[&Entry], ren
             if entry.create.len() > 1 {
                 statements.drain(1..entry.create.len());
             }
-            Step { entry, statements, vital: 1, failure: Failure::Error }
+            Step { entry, statements, failure: Failure::Error }
         })
         .collect();
     run(session, &work.ledger, add).await?;
@@ -304,7 +319,7 @@ async fn after_rows(work: &Arc<Work>, session: &Session, entries: &[&Entry], ren
 }
 
 /// Tasks of entries that come in restore order.
-fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<String>) -> Vec<Task> {
+fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<Statement>) -> Vec<Task> {
     let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
     let index: HashMap<&str, usize> = work.input.entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
     let position: HashMap<&str, usize> = entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
@@ -318,7 +333,6 @@ fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<Str
             Task {
                 entry: index[entry.id.as_str()],
                 statements: statements(entry),
-                vital: vital(entry),
                 after: after.into_iter().collect(),
                 weight: tables.iter().filter_map(|t| bytes.get(t.as_str())).sum(),
                 shared: entry.kind == "index",
@@ -328,17 +342,21 @@ fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<Str
         .collect()
 }
 
-/// Default privileges, then privileges of all objects, then what reads tables as their owner, and event triggers last.
+/// Row security, default privileges, then privileges of all objects, then what reads tables as their owner, who sees of them what he saw in the
+/// source, and event triggers last.
 async fn finish(work: &Work, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
     let late = |kind: &'static str| entries.iter().copied().filter(move |e| e.kind == kind);
+    run(session, &work.ledger, steps(late("row_security"), renderer)).await?;
     run(session, &work.ledger, steps(late("default_privileges"), renderer)).await?;
     let privileges = entries
         .iter()
         .filter(|e| !work.ledger.is_lost(&e.id))
-        .map(|entry| Step { entry, statements: renderer.finish(entry), vital: 0, failure: Failure::Error })
+        .map(|entry| Step { entry, statements: renderer.finish(entry), failure: Failure::Error })
         .filter(|step| !step.statements.is_empty())
         .collect();
     run(session, &work.ledger, privileges).await?;
+    session.pin(&[("row_security", "on")]).await?;
     run(session, &work.ledger, steps(late("materialized_view_data"), renderer)).await?;
+    session.pin(&[("row_security", "off")]).await?;
     run(session, &work.ledger, steps(late("event_trigger"), renderer)).await
 }

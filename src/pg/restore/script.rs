@@ -1,8 +1,10 @@
 //! Entries one after another on one session: many in one round trip, and one by one where a batch fails, so that each error is that of its entry.
 
 use super::ledger::Ledger;
-use super::statements::{RESET, lost};
-use crate::base::{Kind, Result};
+use super::outcome::Part;
+use super::render::Statement;
+use super::statements::{RESET, extension_comment, lost};
+use crate::base::Result;
 use crate::pg::catalog::entry::Entry;
 use crate::pg::error;
 use crate::pg::session::Session;
@@ -17,10 +19,8 @@ const BATCH_BYTES: usize = 256 << 10;
 pub(super) struct Step<'a> {
     /// The entry.
     pub(super) entry: &'a Entry,
-    /// Its statements.
-    pub(super) statements: Vec<String>,
-    /// Statements from this one on may fail without the object being missing: they are settings, owners, comments.
-    pub(super) vital: usize,
+    /// Its statements. One that fails and makes the object itself is the last to be tried.
+    pub(super) statements: Vec<Statement>,
     /// How failures count.
     pub(super) failure: Failure,
 }
@@ -30,8 +30,8 @@ pub(super) struct Step<'a> {
 pub(super) enum Failure {
     /// As errors.
     Error,
-    /// As warnings: what is missing was there before, or somebody else's.
-    Warning,
+    /// As errors that leave what needs the entry alone: something was not removed.
+    Removal,
     /// Not at all: whether it worked is seen elsewhere.
     Silent,
 }
@@ -41,7 +41,7 @@ pub(super) async fn run(session: &Session, ledger: &Ledger, steps: Vec<Step<'_>>
     let mut batch: Vec<Step<'_>> = Vec::new();
     let mut bytes = 0;
     for step in steps {
-        let size: usize = step.statements.iter().map(String::len).sum();
+        let size: usize = step.statements.iter().map(|s| s.sql.len()).sum();
         if !batch.is_empty() && (batch.len() >= BATCH_ENTRIES || bytes + size > BATCH_BYTES) {
             run_batch(session, ledger, std::mem::take(&mut batch)).await?;
             bytes = 0;
@@ -54,16 +54,22 @@ pub(super) async fn run(session: &Session, ledger: &Ledger, steps: Vec<Step<'_>>
 
 async fn run_batch(session: &Session, ledger: &Ledger, steps: Vec<Step<'_>>) -> Result<()> {
     let steps: Vec<Step<'_>> = steps.into_iter().filter(|s| !ledger.skips(s.entry)).collect();
-    let text = steps.iter().flat_map(|s| &s.statements).map(String::as_str).collect::<Vec<_>>().join(";\n");
+    let statements = || steps.iter().flat_map(|s| &s.statements);
+    let text = statements().map(|s| s.sql.as_str()).collect::<Vec<_>>().join(";\n");
     if text.is_empty() {
         return Ok(());
     }
+    session.take_unmet();
     // Several statements in one message are one transaction: all or none.
     if steps.len() > 1 && session.client().batch_execute(&text).await.is_ok() {
-        for step in &steps {
-            ledger.made(&step.entry.id);
+        // Grants that had no effect are granted again one by one, to learn which.
+        let unmet = !session.take_unmet().is_empty() && statements().any(|s| s.part == Part::Privileges);
+        if !unmet {
+            for step in &steps {
+                ledger.made(&step.entry.id);
+            }
+            return Ok(());
         }
-        return Ok(());
     }
     for step in &steps {
         run_step(session, ledger, step).await?;
@@ -77,18 +83,24 @@ pub(super) async fn run_step(session: &Session, ledger: &Ledger, step: &Step<'_>
         return Ok(());
     }
     let mut failed = false;
-    for (index, sql) in step.statements.iter().enumerate() {
-        let Err(failure) = execute(session, sql).await else { continue };
+    for Statement { part, sql, .. } in &step.statements {
+        session.take_unmet();
+        let Err(failure) = execute(session, sql).await else {
+            for unmet in session.take_unmet().iter().filter(|_| *part == Part::Privileges) {
+                ledger.fail_with(&step.entry.id, *part, sql, Some(unmet.sqlstate.clone()), unmet.message.clone());
+            }
+            continue;
+        };
         if session.is_closed() {
             return Err(lost(session));
         }
         failed = true;
-        match step.failure {
-            Failure::Silent => {}
-            Failure::Error if !tolerable(step, index, &failure) => ledger.fail(&step.entry.id, sql, &failure),
-            _ => ledger.warn(format!("{}: {}", step.entry.id, error::sentence(&failure))),
+        if step.failure != Failure::Silent
+            && !(step.entry.kind == "extension" && is_comment_there(session, step.entry, sql).await?)
+        {
+            ledger.fail(&step.entry.id, *part, sql, &failure);
         }
-        if index < step.vital {
+        if *part == Part::Object && step.failure == Failure::Error {
             ledger.lose(&step.entry.id);
             break;
         }
@@ -102,9 +114,9 @@ pub(super) async fn run_step(session: &Session, ledger: &Ledger, step: &Step<'_>
     Ok(())
 }
 
-/// An extension belongs to its installer on managed servers: its comment is then not ours to set.
-fn tolerable(step: &Step<'_>, index: usize, failure: &tokio_postgres::Error) -> bool {
-    step.entry.kind == "extension" && index >= step.vital && failure.code().is_some_and(|c| error::kind(c) == Kind::Denied)
+/// An extension that somebody else installed has its comment already, as a rule, and it is not ours to set.
+async fn is_comment_there(session: &Session, entry: &Entry, sql: &str) -> Result<bool> {
+    Ok(session.extension_comment(&entry.name).await?.is_some_and(|text| extension_comment(&entry.name, &text) == sql))
 }
 
 /// Runs one statement; a deadlock or a serialisation failure, which others cause, is tried again.

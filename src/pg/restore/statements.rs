@@ -3,16 +3,19 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::sql::{literal, qualified};
+use crate::base::sql::{ident, literal, qualified};
 use crate::base::{Error, Kind, Result};
 use crate::pg::connect::Target;
 use crate::pg::session::{Session, column};
+use crate::pg::version::Feature;
 
 /// Pinned on top of what every session pins, as `pg_restore` does; commits need not reach the disk one by one, the last one takes all along.
 pub(super) const WRITER: &[(&str, &str)] = &[
     ("check_function_bodies", "off"),
     ("default_tablespace", ""),
     ("default_table_access_method", "heap"),
+    ("restrict_nonsystem_relation_kind", ""),
+    ("icu_validation_level", "warning"),
     ("synchronous_commit", "off"),
 ];
 
@@ -20,7 +23,7 @@ pub(super) const WRITER: &[(&str, &str)] = &[
 pub(super) const ROLE_MAKER: &[(&str, &str)] = &[("createrole_self_grant", "set, inherit")];
 
 /// What a failed entry may leave behind in the session.
-pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET default_tablespace = ''";
+pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET ROLE NONE; SET default_tablespace = ''";
 
 /// Catalogs of what belongs to a schema: name, column of the schema, condition. Indexes, constraints and the like come with a relation; row types,
 /// array types and multiranges with another object.
@@ -82,14 +85,6 @@ fn objects() -> String {
     format!("SELECT {}", counts.join("\n     + "))
 }
 
-/// Rights of our role on the server.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rights {
-    pub(super) superuser: bool,
-    pub(super) create_role: bool,
-    pub(super) create_database: bool,
-}
-
 /// A session in the target database or, where that does not exist, in a maintenance database of the same server; the flag says which.
 pub(super) async fn open(target: &Target) -> Result<(Session, bool)> {
     match target.connect().await {
@@ -111,6 +106,7 @@ pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Se
               WHERE name = 'maintenance_work_mem' AND setting::int8 < 131072",
         )
         .await?;
+    session.silence_event_triggers().await?;
     if let Some(encoding) = encoding {
         session.use_encoding(encoding).await?;
     }
@@ -118,18 +114,6 @@ pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Se
 }
 
 impl Session {
-    pub(super) async fn rights(&self) -> Result<Rights> {
-        let row = self
-            .row("read our rights", "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user")
-            .await?;
-        let superuser: bool = column(&row, 0)?;
-        Ok(Rights {
-            superuser,
-            create_role: superuser || column::<bool>(&row, 1)?,
-            create_database: superuser || column::<bool>(&row, 2)?,
-        })
-    }
-
     pub(super) async fn count_objects(&self) -> Result<u64> {
         let row = self.row("count objects of the target", &objects()).await?;
         Ok(column::<i64>(&row, 0)?.unsigned_abs())
@@ -144,16 +128,63 @@ impl Session {
         self.names("list roles", "SELECT rolname::text FROM pg_roles").await
     }
 
+    /// Tablespaces that our role may use.
     pub(super) async fn tablespace_names(&self) -> Result<BTreeSet<String>> {
-        self.names("list tablespaces", "SELECT spcname::text FROM pg_tablespace").await
+        let text = "SELECT spcname::text FROM pg_tablespace WHERE has_tablespace_privilege(oid, 'CREATE')";
+        self.names("list tablespaces", text).await
     }
 
     pub(super) async fn schema_names(&self) -> Result<BTreeSet<String>> {
         self.names("list schemas", "SELECT nspname::text FROM pg_namespace").await
     }
 
-    pub(super) async fn installed_extensions(&self) -> Result<BTreeSet<String>> {
-        self.names("list extensions", "SELECT extname::text FROM pg_extension").await
+    pub(super) async fn installed_extensions(&self) -> Result<BTreeMap<String, ExtensionState>> {
+        let text = "SELECT extname::text, pg_has_role(extowner, 'USAGE'), obj_description(oid, 'pg_extension') FROM pg_extension";
+        let rows = self.rows("list extensions", text).await?;
+        rows.iter()
+            .map(|row| Ok((column(row, 0)?, ExtensionState { owned: column(row, 1)?, comment: column(row, 2)? })))
+            .collect()
+    }
+
+    /// Whether the database that this session is in is our role's, and whether the role may make schemas in it, and objects in `public`.
+    pub(super) async fn database_rights(&self) -> Result<(bool, bool, bool)> {
+        let text = "SELECT pg_has_role(d.datdba, 'USAGE'), has_database_privilege(d.oid, 'CREATE'), \
+                           coalesce((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = 'public'), true) \
+                      FROM pg_database d WHERE d.datname = current_database()";
+        let row = self.row("read our rights on the database", text).await?;
+        Ok((column(&row, 0)?, column(&row, 1)?, column(&row, 2)?))
+    }
+
+    /// Memberships with ADMIN option: role and member.
+    pub(super) async fn administrators(&self) -> Result<BTreeSet<(String, String)>> {
+        let text = "SELECT r.rolname::text, m.rolname::text FROM pg_auth_members a JOIN pg_roles r ON r.oid = a.roleid \
+                      JOIN pg_roles m ON m.oid = a.member WHERE a.admin_option";
+        let rows = self.rows("list memberships", text).await?;
+        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    }
+
+    /// Of pairs of schema (empty: the database) and role, those that may not make objects there yet.
+    pub(super) async fn without_create(&self, pairs: &BTreeSet<(String, String)>) -> Result<Vec<(String, String)>> {
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values: Vec<String> = pairs.iter().map(|(s, r)| format!("({}, {})", literal(s), literal(r))).collect();
+        let text = format!(
+            "SELECT v.place, v.role FROM (VALUES {}) v (place, role) JOIN pg_roles r ON r.rolname = v.role \
+               LEFT JOIN pg_namespace n ON n.nspname = v.place \
+              WHERE CASE WHEN v.place = '' THEN NOT has_database_privilege(r.oid, current_database(), 'CREATE') \
+                         ELSE NOT has_schema_privilege(r.oid, n.oid, 'CREATE') END ORDER BY 1, 2",
+            values.join(", ")
+        );
+        let rows = self.rows("compare privileges on schemas", &text).await?;
+        rows.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
+    }
+
+    /// Comment of an installed extension.
+    pub(super) async fn extension_comment(&self, name: &str) -> Result<Option<String>> {
+        let text = format!("SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = {}", literal(name));
+        let rows = self.rows("read the comment of an extension", &text).await?;
+        Ok(rows.first().map(|row| column(row, 0)).transpose()?.flatten())
     }
 
     /// Extensions that the server can install, and whether a role that is no superuser can.
@@ -190,6 +221,25 @@ impl Session {
         Ok(None)
     }
 
+    /// Keeps event triggers that the target has from firing on what we make and drop, where our role may: those of a backup are restored last for
+    /// the same reason. Before 17 only a session that claims to replicate can, in which nothing else that a restore does is different.
+    async fn silence_event_triggers(&self) -> Result<()> {
+        let text = if self.version().has(Feature::EventTriggersOff) {
+            "SELECT set_config('session_replication_role', 'origin', false) WHERE current_setting('session_replication_role') <> 'origin'; \
+             SELECT set_config('event_triggers', 'off', false)"
+        } else {
+            "SELECT set_config('session_replication_role', CASE WHEN e.found THEN 'replica' ELSE 'origin' END, false) \
+               FROM (SELECT EXISTS (SELECT FROM pg_event_trigger WHERE evtenabled <> 'D')) e (found) \
+              WHERE e.found OR current_setting('session_replication_role') <> 'origin'"
+        };
+        match self.client().batch_execute(text).await {
+            Err(error) if crate::pg::error::sqlstate(&error).as_deref() != Some("42501") => {
+                Err(crate::pg::error::statement("silence event triggers", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps triggers and foreign keys from firing while rows are loaded into finished tables. False where our role may not.
     pub(super) async fn silence_triggers(&self) -> Result<bool> {
         match self.client().batch_execute("SET session_replication_role = replica").await {
@@ -203,6 +253,19 @@ impl Session {
     pub(super) async fn make_durable(&self) -> Result<()> {
         self.run("make the restore durable", "SET synchronous_commit = local; SELECT pg_current_xact_id()").await
     }
+}
+
+/// The statement that gives an extension its comment, as its entry has it.
+pub(super) fn extension_comment(name: &str, text: &str) -> String {
+    format!("COMMENT ON EXTENSION {} IS {}", ident(name), literal(text))
+}
+
+/// An extension of the target.
+#[derive(Debug, Clone)]
+pub(super) struct ExtensionState {
+    /// Whether our role can change it.
+    pub(super) owned: bool,
+    pub(super) comment: Option<String>,
 }
 
 /// Kinds whose statements carry passwords, connection strings or settings.

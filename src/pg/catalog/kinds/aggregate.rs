@@ -63,6 +63,8 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     let noun = format!("AGGREGATE {full}({})", star(&types));
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, Some(&schema), &name, &identity);
     entry.create.push(format!("CREATE AGGREGATE {full}({}) ({})", star(&arguments), options(row)?.join(", ")).into());
+    let internal = row.text("stype")? == "internal" || row.opt_text("mstype")?.is_some_and(|t| t == "internal");
+    entry.superuser = internal.then(|| "its state has the type internal".to_owned());
     entry.drop = Some(format!("DROP AGGREGATE IF EXISTS {full}({})", star(&types)).into());
     let acl = AclObject::new(AclType::Function, format!("FUNCTION {identity}"), cx.version);
     apply_meta(&mut entry, row, noun, Some(&acl))?;

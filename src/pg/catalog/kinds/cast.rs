@@ -6,7 +6,7 @@ use super::names::{function_of, read_name};
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
-use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, user_object};
+use crate::pg::catalog::meta::{MetaSource, apply_meta, columns, not_member, not_of_users, user_object};
 use crate::pg::catalog::row::RowExt;
 use crate::pg::version::Feature;
 
@@ -21,9 +21,13 @@ fn query(cx: &Context) -> Option<String> {
     };
     Some(format!(
         "SELECT c.oid, format_type(c.castsource, NULL) AS source, format_type(c.casttarget, NULL) AS target, {} AS function,
-                c.castmethod::text AS method, c.castcontext::text AS context, {}
+                c.castmethod::text AS method, c.castcontext::text AS context,
+                CASE WHEN c.castmethod = 'b' THEN 'it takes the bytes of one type for those of another'
+                     WHEN {} AND {} THEN 'none of its types is a user''s' END AS superuser, {}
            FROM pg_cast c WHERE {} AND {}{of_range} ORDER BY 2, 3",
         function_of("c.castfunc"),
+        not_of_users("c.castsource"),
+        not_of_users("c.casttarget"),
         columns(&MetaSource::plain(class::PG_CAST, "c.oid")),
         user_object("c.oid"),
         not_member(class::PG_CAST, "c.oid")
@@ -53,6 +57,7 @@ fn draft(row: &Row) -> Result<Draft> {
     };
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, &identity, &identity);
     entry.create.push(format!("CREATE CAST {identity} {how}{context}").into());
+    entry.superuser = row.opt_text("superuser")?;
     entry.drop = Some(format!("DROP CAST IF EXISTS {identity}").into());
     apply_meta(&mut entry, row, format!("CAST {identity}"), None)?;
     Ok(Draft::new(Address::new(class::PG_CAST, row.oid("oid")?), entry))

@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::role_setting::SETTINGS;
-use super::setting::set_all;
+use super::setting::{names, set_all};
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -29,7 +29,9 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
             let role = row.text("role")?;
             let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, &role, &ident(&role));
             let alter = Sql::from("ALTER ROLE ").role(&role).text(" IN DATABASE ").database(&cx.database);
-            entry.create = set_all(&alter, &row.col::<Vec<String>>("settings")?)?;
+            let settings: Vec<String> = row.col("settings")?;
+            entry.create = set_all(&alter, &settings)?;
+            entry.parameters = names(&settings)?;
             Ok(Draft::new(Address::new(SETTINGS, row.oid("setrole")?), entry))
         })
         .collect()

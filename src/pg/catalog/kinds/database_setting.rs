@@ -4,7 +4,7 @@
 use tokio_postgres::Row;
 
 use super::role_setting::SETTINGS;
-use super::setting::set_all;
+use super::setting::{names, set_all};
 use crate::base::Result;
 use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -27,18 +27,19 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
     let mut drafts = Vec::new();
     for row in rows {
         let alter = Sql::from("ALTER DATABASE ").database(&cx.database);
-        let mut add = |name: &str, create: Vec<Sql>| {
+        let mut add = |name: &str, create: Vec<Sql>, parameters: Vec<String>| {
             let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, name, name);
             entry.create = create;
+            entry.parameters = parameters;
             drafts.push(Draft::new(Address { class: SETTINGS, object: 0, sub: drafts.len() as i32 }, entry));
         };
         let limit: i32 = row.col("datconnlimit")?;
         if limit != -1 {
-            add("connection limit", vec![alter.clone().text(format!(" CONNECTION LIMIT {limit}"))]);
+            add("connection limit", vec![alter.clone().text(format!(" CONNECTION LIMIT {limit}"))], Vec::new());
         }
         let settings: Vec<String> = row.col("settings")?;
         if !settings.is_empty() {
-            add("settings", set_all(&alter, &settings)?);
+            add("settings", set_all(&alter, &settings)?, names(&settings)?);
         }
     }
     Ok(drafts)

@@ -7,6 +7,7 @@
 use tokio_postgres::Row;
 
 use super::relation::{add_depends_on, depends_on};
+use super::setting::names;
 use crate::base::sql::{Sql, qualified};
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType};
@@ -35,8 +36,12 @@ pub(super) fn routines(cx: &Context, condition: &str) -> String {
                 pg_get_functiondef(p.oid) AS definition, {parsed} AS parsed, pg_get_function_result(p.oid) AS result,
                 p.prorettype || coalesce(p.proallargtypes, p.proargtypes::oid[]) AS types, p.pronamespace AS schema_oid,
                 EXISTS (SELECT FROM pg_depend s WHERE s.classid = 'pg_proc'::regclass AND s.objid = p.oid
-                           AND s.refclassid = 'pg_proc'::regclass AND s.refobjid = p.oid) AS calls_itself, {}, {}
-           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                           AND s.refclassid = 'pg_proc'::regclass AND s.refobjid = p.oid) AS calls_itself,
+                coalesce(p.proconfig, '{{}}') AS settings,
+                CASE WHEN NOT l.lanpltrusted THEN format('its language %s is not trusted', l.lanname)
+                     WHEN p.proleakproof THEN 'it is leakproof'
+                     WHEN p.prosupport <> 0 THEN 'it has a support function' END AS superuser, {}, {}
+           FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
           WHERE {condition} AND {} AND {}
             AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'i')
           ORDER BY n.nspname, p.proname, 4",
@@ -56,6 +61,8 @@ pub(super) fn routine(kind: &Kind, word: &str, row: &Row, cx: &Context) -> Resul
     let definition = definition.ok_or_else(|| Error::unavailable(format!("{word} {identity} was dropped while it was read")))?;
     let rest = definition.strip_prefix("CREATE OR REPLACE ").unwrap_or(&definition);
     entry.create.push(format!("CREATE {}", rest.trim_end_matches('\n')).into());
+    entry.superuser = row.opt_text("superuser")?;
+    entry.parameters = names(&row.col::<Vec<String>>("settings")?)?;
     let noun = format!("{word} {identity}");
     add_depends_on(&mut entry, row, &noun)?;
     entry.drop = Some(format!("DROP {word} IF EXISTS {identity}").into());

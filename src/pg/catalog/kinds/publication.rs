@@ -51,8 +51,10 @@ fn draft(row: &Row) -> Result<Draft> {
             return Err(Error::unsupported(sentence));
         }
     }
-    let all = if row.flag("all_tables")? { " FOR ALL TABLES" } else { "" };
+    let all_tables = row.flag("all_tables")?;
+    let all = if all_tables { " FOR ALL TABLES" } else { "" };
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, None, &name, &ident(&name));
+    entry.superuser = all_tables.then(|| "it is for all tables".to_owned());
     entry.create.push(format!("CREATE {noun}{all} WITH ({})", options.join(", ")).into());
     entry.drop = Some(format!("DROP PUBLICATION IF EXISTS {}", ident(&name)).into());
     apply_meta(&mut entry, row, noun, None)?;

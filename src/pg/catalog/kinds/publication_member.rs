@@ -63,6 +63,7 @@ fn draft(row: &Row) -> Result<Draft> {
     let identity = format!("{member} in {publication}");
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, Some(&schema), &row.text("publication")?, &identity);
     entry.parent = Some(format!("publication {publication}"));
+    entry.superuser = row.opt_text("name")?.is_none().then(|| "it is for all tables of a schema".to_owned());
     entry.create.push(format!("ALTER PUBLICATION {publication} ADD {what}").into());
     let address = Address::new(row.oid("class")?, row.oid("oid")?);
     let needs = vec![

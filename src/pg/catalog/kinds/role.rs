@@ -1,6 +1,6 @@
 //! Roles with their attributes (`pg_authid`, or `pg_roles` where password hashes may not be read). The server's own roles (`pg_…`) are left out.
 //!
-//! An attribute that only a superuser may set is stated where the role has it and is never taken away: a restore does not demote the role it
+//! An attribute that only a superuser, or since 16 who has it, may set is stated by itself where the role has it and is never taken away: a restore does not demote the role it
 //! runs as, and works for the master user of a managed service.
 
 use tokio_postgres::Row;
@@ -35,9 +35,7 @@ fn draft(row: &Row) -> Result<Draft> {
     entry.create.push(Sql::from("CREATE ROLE ").role(&name));
     let alter = || Sql::from("ALTER ROLE ").role(&name).text(" WITH");
     let mut attributes = String::new();
-    for (column, word) in
-        [("rolinherit", "INHERIT"), ("rolcreaterole", "CREATEROLE"), ("rolcreatedb", "CREATEDB"), ("rolcanlogin", "LOGIN")]
-    {
+    for (column, word) in [("rolinherit", "INHERIT"), ("rolcreaterole", "CREATEROLE"), ("rolcanlogin", "LOGIN")] {
         let no = if row.col(column)? { "" } else { "NO" };
         attributes.push_str(&format!(" {no}{word}"));
     }
@@ -46,7 +44,13 @@ fn draft(row: &Row) -> Result<Draft> {
         attributes.push_str(&format!(" VALID UNTIL {}", literal(&time)));
     }
     entry.create.push(alter().text(attributes));
-    for (column, word) in [("rolsuper", "SUPERUSER"), ("rolreplication", "REPLICATION"), ("rolbypassrls", "BYPASSRLS")] {
+    let special = [
+        ("rolcreatedb", "CREATEDB"),
+        ("rolsuper", "SUPERUSER"),
+        ("rolreplication", "REPLICATION"),
+        ("rolbypassrls", "BYPASSRLS"),
+    ];
+    for (column, word) in special {
         if row.col(column)? {
             entry.create.push(alter().text(format!(" {word}")));
         }

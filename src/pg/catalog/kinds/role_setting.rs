@@ -2,7 +2,7 @@
 
 use tokio_postgres::Row;
 
-use super::setting::set_all;
+use super::setting::{names, set_all};
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -30,7 +30,9 @@ fn read(rows: &[Row], _: &Context) -> Result<Vec<Draft>> {
                 None => ("of all roles".to_owned(), Sql::from("ALTER ROLE ALL")),
             };
             let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Pre, None, role.as_deref().unwrap_or("ALL"), &name);
-            entry.create = set_all(&alter, &row.col::<Vec<String>>("settings")?)?;
+            let settings: Vec<String> = row.col("settings")?;
+            entry.create = set_all(&alter, &settings)?;
+            entry.parameters = names(&settings)?;
             let address = Address::new(SETTINGS, oid);
             Ok(Draft { needs: vec![Address::new(class::PG_AUTHID, oid)], ..Draft::new(address, entry) })
         })

@@ -19,10 +19,19 @@ pub(super) fn set_all(alter: &Sql, settings: &[String]) -> Result<Vec<Sql>> {
     settings.iter().map(|s| Ok(alter.clone().text(format!(" {}", set_clause(s)?)))).collect()
 }
 
+/// Names of the parameters in `setconfig`, in their order.
+pub(super) fn names(settings: &[String]) -> Result<Vec<String>> {
+    settings.iter().map(|s| Ok(split(s)?.0.to_owned())).collect()
+}
+
+fn split(setting: &str) -> Result<(&str, &str)> {
+    let parts = setting.split_once('=');
+    parts.ok_or_else(|| Error::internal("an element of pg_db_role_setting.setconfig has no equals sign"))
+}
+
 /// `SET "name" TO value` for an element `name=value` of `setconfig`.
 fn set_clause(setting: &str) -> Result<String> {
-    let parts = setting.split_once('=');
-    let (name, value) = parts.ok_or_else(|| Error::internal("an element of pg_db_role_setting.setconfig has no equals sign"))?;
+    let (name, value) = split(setting)?;
     let value = if QUOTED_LISTS.contains(&name.to_ascii_lowercase().as_str()) {
         let items: Vec<String> = list_items(value).iter().map(|item| literal(item)).collect();
         if items.is_empty() { "''".to_owned() } else { items.join(", ") }
