@@ -216,6 +216,16 @@ impl Item {
         Ok(item)
     }
 
+    /// What ALTER … OWNER TO makes of it.
+    fn hand_over(&mut self, from: &str, to: &str) {
+        if self.grantor == from {
+            to.clone_into(&mut self.grantor);
+        }
+        if let Some(grantee) = self.grantee.as_mut().filter(|g| *g == from) {
+            to.clone_into(grantee);
+        }
+    }
+
     fn parse_all(texts: &[String]) -> Result<Vec<Self>> {
         texts.iter().map(|t| Self::parse(t)).collect()
     }
@@ -261,11 +271,17 @@ fn default_acl(kind: AclType, owner: &str, version: Version) -> Vec<Item> {
 ///
 /// `acl` is the array of the catalog as text, `None` where it is NULL (the default of the type). `base` is what the object has when it is made:
 /// `None` for the default of the type, else its row in `pg_init_privs`, or an empty slice for default privileges in a schema.
+/// Where the object has another owner by then than it had in `base`, who granted the first item of it, his items are the present owner's.
 /// Privileges of a table come before those of its columns, because REVOKE on a table takes those of its columns away.
 pub fn privileges(object: &AclObject, owner: &str, acl: Option<&[String]>, base: Option<&[String]>) -> Result<Vec<Sql>> {
     let default = || default_acl(object.kind, owner, object.version);
     let goal = acl.map_or_else(|| Ok(default()), Item::parse_all)?;
-    let base = base.map_or_else(|| Ok(default()), Item::parse_all)?;
+    let mut base = base.map_or_else(|| Ok(default()), Item::parse_all)?;
+    if let Some(first) = base.first().map(|i| i.grantor.clone()).filter(|first| first != owner) {
+        for item in &mut base {
+            item.hand_over(&first, owner);
+        }
+    }
     let kept: Vec<&Item> = base.iter().filter(|i| goal.contains(i)).collect();
     let prefix_kept = kept.iter().copied().eq(goal.iter().take(kept.len()));
     let kept = if prefix_kept { kept.len() } else { 0 };

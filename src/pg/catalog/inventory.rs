@@ -46,7 +46,7 @@ const COUNTS: &[(&[&str], &str)] = &[
     ),
     (
         &["rule"],
-        "SELECT count(*) FROM pg_rewrite r WHERE r.rulename <> '_RETURN' AND r.ev_class IN (SELECT oid FROM own)",
+        "SELECT count(*) FROM pg_rewrite r WHERE r.ev_type <> '1' AND r.ev_class IN (SELECT oid FROM own)",
     ),
     (&["policy"], "SELECT count(*) FROM pg_policy"),
     (&["statistics"], "SELECT count(*) FROM pg_statistic_ext s JOIN own ON own.oid = s.stxrelid"),

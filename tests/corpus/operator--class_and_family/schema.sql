@@ -31,3 +31,9 @@ ALTER OPERATOR FAMILY o.alone USING gist OWNER TO corpus_owner;
 CREATE TABLE o.t (a o.num, b text);
 CREATE INDEX by_num ON o.t (a o.num_ops);
 ALTER OPERATOR FAMILY pg_catalog.integer_ops USING hash ADD FUNCTION 1 (oid, oid) hashoid(oid);
+-- entry: operator_family_members "pg_catalog"."integer_ops" USING "hash"
+CREATE FUNCTION o.hash_num(o.num) RETURNS int LANGUAGE sql IMMUTABLE STRICT AS 'SELECT 1';
+CREATE OPERATOR o.=#= (FUNCTION = o.eqi, LEFTARG = o.num, RIGHTARG = int, HASHES, COMMUTATOR = OPERATOR(o.=##=));
+ALTER OPERATOR FAMILY pg_catalog.float_ops USING btree ADD OPERATOR 3 o.=== (o.num, int);
+-- entry: operator_family_members "pg_catalog"."float_ops" USING "btree"
+CREATE OPERATOR CLASS o.in_servers FOR TYPE o.num USING hash FAMILY pg_catalog.numeric_ops AS FUNCTION 1 o.hash_num(o.num);

@@ -3,7 +3,7 @@
 //!
 //! Lines `-- next` separate batches that run in transactions of their own. A batch may begin with `-- from: 17` (the oldest major that can
 //! run it); where the first cannot run, the case is left out. A case may begin with `-- needs: labels`: it runs where a provider of labels is
-//! loaded. The roles are [`ROLES`].
+//! loaded. The roles are [`ROLES`]. A line `-- entry: ID` names an entry that must be read, for what `pg_dump` would not miss.
 #![allow(clippy::expect_used, reason = "a helper that fails fails its test")]
 
 use std::collections::BTreeMap;
@@ -28,6 +28,7 @@ pub(crate) struct Case {
     pub(crate) name: String,
     labels: bool,
     batches: Vec<Batch>,
+    entries: Vec<String>,
 }
 
 struct Batch {
@@ -58,7 +59,8 @@ fn read(folder: &Path) -> Case {
         Batch { from, sql: sql.to_owned() }
     };
     let labels = text.starts_with("-- needs: labels\n");
-    Case { name, labels, batches: text.split("\n-- next\n").map(batch).collect() }
+    let entries = text.lines().filter_map(|l| l.strip_prefix("-- entry: ").map(str::to_owned)).collect();
+    Case { name, labels, entries, batches: text.split("\n-- next\n").map(batch).collect() }
 }
 
 /// Makes the corpus roles, and the tablespace `corpus_space`, on a server; other tests may be doing the same.
@@ -95,6 +97,9 @@ async fn compare(case: &Case, original: &Database, copy: &Database) -> Result<()
     let catalog = read_catalog(original).await?;
     if !catalog.unmodeled.is_empty() {
         return Err(format!("not modelled: {:?}", catalog.unmodeled));
+    }
+    if let Some(id) = case.entries.iter().find(|id| catalog.entries.iter().all(|e| e.id != **id)) {
+        return Err(format!("no entry {id} was read"));
     }
     restore(&catalog, original, copy).await?;
     let (expected, found) = (original.server.pg_dump(&original.name, &[]), copy.server.pg_dump(&copy.name, &[]));

@@ -1,10 +1,10 @@
-//! Privileges that were changed on what a restore does not make itself: members of extensions and the objects of `pg_catalog`. The base is
-//! `pg_init_privs`, what CREATE EXTENSION or initdb gave. `information_schema` has no such record, so changes there cannot be told from what
+//! Privileges and owners that were changed on what a restore does not make itself: members of extensions and the objects of `pg_catalog`.
+//! The base is `pg_init_privs`, what CREATE EXTENSION or initdb gave, and the owner of the extension or the bootstrap superuser. `information_schema` has no such record, so changes there cannot be told from what
 //! initdb granted and are left out, as by `pg_dump`.
 
 use tokio_postgres::Row;
 
-use crate::base::sql::{ident, qualified};
+use crate::base::sql::{Sql, ident, qualified};
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType, privileges};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
@@ -121,6 +121,11 @@ fn query(_: &Context) -> Option<String> {
 fn part(source: &Source) -> String {
     let Source { class, from, letter, schema, name, suffix, column, number, owner, acl } = source;
     let member = format!("NOT {}", not_member(*class, "o.oid"));
+    let reowned = format!(
+        "({owner} <> 10 AND {number} = 0 AND {owner} NOT IN (SELECT e.extowner FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+            WHERE d.classid = {class} AND d.objid = o.oid AND d.objsubid = 0 AND d.refclassid = {} AND d.deptype = 'e'))",
+        class::PG_EXTENSION
+    );
     let not_made_by_us = match *class {
         class::PG_NAMESPACE => format!("(o.nspname = 'pg_catalog' OR {member})"),
         _ if *schema == "NULL" => format!("(o.oid < 16384 OR {member})"),
@@ -129,10 +134,10 @@ fn part(source: &Source) -> String {
     format!(
         "SELECT {class}::oid AS class, o.oid, {letter}::text AS letter, {schema}::text AS schema, {name}::text AS name, {suffix}::text AS suffix,
                 {column}::text AS column_name, {number}::int4 AS number, pg_get_userbyid({owner})::text AS owner,
-                ({acl})::text[] AS acl, i.initprivs::text[] AS init_acl
+                {reowned} AS reowned, ({acl})::text[] AS acl, i.initprivs::text[] AS init_acl
            FROM {from}
            LEFT JOIN pg_init_privs i ON i.classoid = {class} AND i.objoid = o.oid AND i.objsubid = {number}
-          WHERE ({acl}) IS DISTINCT FROM i.initprivs AND {not_made_by_us}"
+          WHERE (({acl}) IS DISTINCT FROM i.initprivs OR {reowned}) AND {not_made_by_us}"
     )
 }
 
@@ -140,7 +145,7 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
     let mut drafts = Vec::new();
     for row in rows {
         let draft = draft(row, cx)?;
-        if !draft.entry.privileges.is_empty() {
+        if !(draft.entry.privileges.is_empty() && draft.entry.ownership.is_empty()) {
             drafts.push(draft);
         }
     }
@@ -168,10 +173,14 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     let of = column.as_ref().map(|c| format!("column {} of ", ident(c))).unwrap_or_default();
     let mut entry = Entry::new(KIND.name, KIND.scope, Phase::Post, schema.as_deref(), &name, &format!("{of}{noun}"));
     let owner = row.text("owner")?;
-    let object = AclObject { column, ..AclObject::new(kind, noun, cx.version) };
+    let object = AclObject { column, ..AclObject::new(kind, noun.as_str(), cx.version) };
     let (acl, initial): (Option<Vec<String>>, Option<Vec<String>>) = (row.col("acl")?, row.col("init_acl")?);
     entry.privileges = privileges(&object, &owner, acl.as_deref(), initial.as_deref())?;
-    entry.owner = Some(owner);
+    if row.flag("reowned")? {
+        let altered = noun.strip_prefix("FOREIGN SERVER").map_or_else(|| noun.clone(), |name| format!("SERVER{name}"));
+        entry.ownership.push(Sql::from(format!("ALTER {altered} OWNER TO ")).role(&owner));
+        entry.owner = Some(owner);
+    }
     let object = Address::new(row.oid("class")?, row.oid("oid")?);
     // Not the object's own address: who depends on a member of an extension depends on the extension, not on its privileges.
     let own = Address { sub: -1 - row.col::<i32>("number")?.abs(), ..object };

@@ -24,6 +24,14 @@ fn query(_cx: &Context) -> Option<String> {
 
 /// Constraints that children inherit, with the constraints they are inherited from and the pairs of `pg_inherits` below their table.
 pub(super) fn constraints_query(condition: &str) -> String {
+    let column = |key: &str| {
+        format!("(SELECT ka.attname FROM pg_attribute ka WHERE ka.attrelid = {key}.conrelid AND ka.attnum = {key}.conkey[1])")
+    };
+    let same = format!(
+        "pk.contype = k.contype AND CASE WHEN k.contype = 'n' THEN {} = {} ELSE pk.conname = k.conname END",
+        column("pk"),
+        column("k")
+    );
     format!(
         "SELECT * FROM (
            SELECT {COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.convalidated AS valid, k.conislocal AS local,
@@ -31,11 +39,16 @@ pub(super) fn constraints_query(condition: &str) -> String {
                 CASE WHEN NOT k.conislocal THEN
                   ARRAY(WITH RECURSIVE above (oid) AS (SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = k.conrelid
                           UNION SELECT i.inhparent FROM pg_inherits i JOIN above b ON i.inhrelid = b.oid)
-                        SELECT pk.oid FROM above JOIN pg_constraint pk ON pk.conrelid = above.oid AND pk.contype = k.contype
-                           AND pk.conname = k.conname ORDER BY pk.oid)
+                        SELECT pk.oid FROM above JOIN pg_constraint pk ON pk.conrelid = above.oid AND {same} ORDER BY pk.oid)
                   ELSE '{{}}' END AS origins,
-                EXISTS (SELECT FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = k.contype
-                        AND pk.conname = k.conname WHERE i.inhrelid = k.conrelid AND NOT pk.convalidated) AS origin_invalid,
+                EXISTS (SELECT FROM pg_inherits i JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND {same}
+                         WHERE i.inhrelid = k.conrelid AND NOT pk.convalidated) AS origin_invalid,
+                CASE WHEN k.contype = 'n' AND k.conislocal THEN
+                  ARRAY(WITH RECURSIVE below (oid) AS (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = k.conrelid
+                          UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON i.inhparent = b.oid)
+                        SELECT pk.oid FROM below JOIN pg_constraint pk ON pk.conrelid = below.oid AND {same}
+                            AND pk.conislocal AND NOT pk.convalidated ORDER BY pk.oid)
+                  ELSE '{{}}' END AS declared_below,
                 CASE WHEN EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = k.conrelid) THEN
                   ARRAY(WITH RECURSIVE below (oid) AS (SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = k.conrelid
                           UNION SELECT i.inhrelid FROM pg_inherits i JOIN below b ON i.inhparent = b.oid) SELECT oid FROM below ORDER BY oid)
@@ -72,6 +85,12 @@ pub(super) fn draft(row: &Row, kind: &str) -> Result<Draft> {
     let mut draft = Draft::new(Address::new(class::PG_CONSTRAINT, row.oid("constraint_oid")?), entry);
     draft.needs.push(relation.address());
     draft.needs.extend(row.col::<Vec<u32>>("descendants")?.into_iter().map(|oid| Address::new(PG_INHERITS, oid)));
-    draft.needs.extend(row.col::<Vec<u32>>("origins")?.into_iter().map(|oid| Address::new(class::PG_CONSTRAINT, oid)));
+    // A not-null constraint that a child declares keeps its name only where it is there before that of its parent.
+    draft.needs.extend(
+        row.col::<Vec<u32>>("origins")?
+            .into_iter()
+            .chain(row.col::<Vec<u32>>("declared_below")?)
+            .map(|oid| Address::new(class::PG_CONSTRAINT, oid)),
+    );
     Ok(draft)
 }

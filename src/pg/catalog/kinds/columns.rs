@@ -37,6 +37,13 @@ pub(super) struct Column {
     labels: Vec<String>,
 }
 
+impl Column {
+    /// `COMPRESSION method` of a foreign table's column, which can say it only when it is made.
+    pub(super) fn compression_clause(&self, relation: &Relation) -> Option<String> {
+        self.compression.as_ref().filter(|_| relation.kind == "foreign_table").map(|method| format!("COMPRESSION {method}"))
+    }
+}
+
 /// The not-null constraint of a column.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct NotNull {
@@ -46,10 +53,17 @@ pub(super) struct NotNull {
     pub(super) no_inherit: bool,
     /// Whether the relation declares it itself.
     pub(super) local: bool,
+    /// The name that it would have if INHERITS brought it; from PostgreSQL 18, of those that the relation does not declare itself.
+    pub(super) inherited_name: Option<String>,
     pub(super) comment: Option<String>,
 }
 
 impl NotNull {
+    /// Whether INHERITS would give it another name.
+    pub(super) fn is_named_apart(&self) -> bool {
+        !self.local && self.inherited_name.is_some() && self.inherited_name != self.name
+    }
+
     /// `CONSTRAINT name NOT NULL column NO INHERIT`, the name and the column where given.
     pub(super) fn clause(&self, column: Option<&str>) -> String {
         let mut text = self.name.as_ref().map(|n| format!("CONSTRAINT {} ", ident(n))).unwrap_or_default();
@@ -79,34 +93,67 @@ pub(super) struct Generated {
 impl Generated {
     /// `GENERATED ALWAYS AS (…) STORED`.
     pub(super) fn clause(&self) -> String {
-        format!("GENERATED ALWAYS AS ({}){}", self.expression, if self.stored { " STORED" } else { "" })
+        self.clause_of(&self.expression)
+    }
+
+    /// The same of another expression.
+    pub(super) fn clause_of(&self, expression: &str) -> String {
+        format!("GENERATED ALWAYS AS ({expression}){}", if self.stored { " STORED" } else { "" })
     }
 }
 
 /// Expression of the compression method of `pg_attribute a`, where one was chosen.
 const COMPRESSION: &str = "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END";
 
+/// Condition, from PostgreSQL 18: the not-null constraint `alias` of `pg_constraint`, on a column called `column`, is there before the rows.
+/// It is valid, and so is its origin: those of children that were validated while their parent's was not come after it. Those of partitions
+/// may have names of their own, and are merged with their table's whichever comes first.
+pub(super) fn not_null_before_rows(alias: &str, column: &str) -> String {
+    format!(
+        "({alias}.convalidated AND ({alias}.conislocal
+            OR EXISTS (SELECT FROM pg_class pc WHERE pc.oid = {alias}.conrelid AND pc.relispartition)
+            OR EXISTS (
+            WITH RECURSIVE above (relation, local) AS (
+                SELECT {alias}.conrelid, false
+                UNION SELECT ui.inhparent, uc.conislocal
+                  FROM above u JOIN pg_inherits ui ON ui.inhrelid = u.relation
+                  JOIN pg_attribute ua ON ua.attrelid = ui.inhparent AND ua.attname = {column} AND NOT ua.attisdropped
+                  JOIN pg_constraint uc ON uc.conrelid = ui.inhparent AND uc.contype = 'n' AND uc.conkey = ARRAY[ua.attnum]
+                   AND uc.convalidated)
+            SELECT FROM above WHERE local)))"
+    )
+}
+
+/// Expression of the not-null constraint of `pg_attribute a` of `pg_class c`, and the join that it needs.
+fn not_null(cx: &Context) -> (String, String) {
+    let parents =
+        "pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname AND NOT pa.attisdropped";
+    if !cx.version.has(Feature::NotNullConstraints) {
+        let expression = format!(
+            "CASE WHEN a.attnotnull THEN json_build_object('no_inherit', false,
+               'local', NOT EXISTS (SELECT FROM {parents} WHERE i.inhrelid = c.oid AND pa.attnotnull)) END"
+        );
+        return (expression, String::new());
+    }
+    let expression = format!(
+        "CASE WHEN co.oid IS NOT NULL THEN json_build_object('oid', co.oid::int8, 'name', co.conname, 'no_inherit', co.connoinherit,
+           'local', co.conislocal, 'comment', obj_description(co.oid, 'pg_constraint'),
+           'inherited_name', CASE WHEN NOT co.conislocal AND NOT c.relispartition THEN
+              (SELECT pk.conname FROM {parents}
+                 JOIN pg_constraint pk ON pk.conrelid = i.inhparent AND pk.contype = 'n' AND pk.conkey = ARRAY[pa.attnum] AND {}
+                WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1) END) END",
+        not_null_before_rows("pk", "a.attname")
+    );
+    let join = format!(
+        "LEFT JOIN pg_constraint co ON co.conrelid = a.attrelid AND co.contype = 'n' AND co.conkey = ARRAY[a.attnum] AND {}",
+        not_null_before_rows("co", "a.attname")
+    );
+    (expression, join)
+}
+
 /// Expressions `columns` (JSON), and `column_acls` (JSON, system columns too), of `pg_class c`.
 pub(super) fn select(cx: &Context) -> String {
-    let parents =
-        "pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname AND NOT pa.attisdropped
-                   WHERE i.inhrelid = c.oid";
-    let (not_null, not_null_join) = if cx.version.has(Feature::NotNullConstraints) {
-        (
-            "CASE WHEN co.oid IS NOT NULL THEN json_build_object('oid', co.oid::int8, 'name', co.conname, 'no_inherit', co.connoinherit,
-               'local', co.conislocal, 'comment', obj_description(co.oid, 'pg_constraint')) END"
-                .to_owned(),
-            "LEFT JOIN pg_constraint co ON co.conrelid = a.attrelid AND co.contype = 'n' AND co.conkey = ARRAY[a.attnum] AND co.convalidated",
-        )
-    } else {
-        (
-            format!(
-                "CASE WHEN a.attnotnull THEN json_build_object('no_inherit', false,
-                   'local', NOT EXISTS (SELECT FROM {parents} AND pa.attnotnull)) END"
-            ),
-            "",
-        )
-    };
+    let (not_null, not_null_join) = not_null(cx);
     // Minor releases from 15.20 on keep a counter of their own among the options, which nobody can set and no dump holds.
     let compression = if cx.version.has(Feature::ColumnCompression) { COMPRESSION } else { "NULL" };
     let expression = "pg_get_expr(ad.adbin, ad.adrelid)";

@@ -1,7 +1,8 @@
 //! Foreign keys.
 //!
-//! Catalog: `pg_constraint` (`f`) without those that partitions have from their table. On ordinary tables a key is added NOT VALID and then
-//! validated, two statements, so that a restore can validate many at a time.
+//! Catalog: `pg_constraint` (`f`) without those that partitions have from their table. Between ordinary tables a key is added NOT VALID and
+//! then validated, two statements, so that a restore can validate many at a time; before 18, VALIDATE leaves what such a key has on the
+//! partitions of the table that it refers to as it is.
 
 use tokio_postgres::Row;
 
@@ -19,7 +20,7 @@ pub(super) const KIND: Kind = Kind { name: "foreign_key", scope: Scope::Object, 
 
 fn query(_cx: &Context) -> Option<String> {
     Some(format!(
-        "SELECT {COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.convalidated AS valid, c.relkind = 'p' AS partitioned,
+        "SELECT {COLUMNS}, k.oid AS constraint_oid, k.conname::text AS name, k.convalidated AS valid, 'p' IN (rc.relkind, c.relkind) AS partitioned,
                 pg_get_constraintdef(k.oid) AS definition,
                 CASE WHEN rc.relkind = 'p' THEN
                   ARRAY(SELECT t.relid::oid FROM pg_partition_tree(k.conindid) t WHERE t.level > 0 ORDER BY 1) ELSE '{{}}' END
@@ -48,7 +49,8 @@ fn draft(row: &Row) -> Result<Draft> {
     let definition = row.text("definition")?;
     let mut entry = relation.piece("foreign_key", Phase::Post, &name);
     if row.flag("partitioned")? {
-        entry.create.push(Sql::from(format!("ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition}")));
+        let only = if row.text("rel_kind")? == "p" { "" } else { "ONLY " };
+        entry.create.push(Sql::from(format!("ALTER TABLE {only}{table} ADD CONSTRAINT {constraint} {definition}")));
     } else if row.flag("valid")? {
         entry.create.push(Sql::from(format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {constraint} {definition} NOT VALID")));
         entry.create.push(Sql::from(format!("ALTER TABLE ONLY {table} VALIDATE CONSTRAINT {constraint}")));

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 use super::columns;
 use super::foreign_data_wrapper::options;
 use super::relation::{COLUMNS, Relation, user_relation};
-use super::table::{column_alterations, columns_clause, made_along, parents, storage, untyped_shape};
+use super::table::{column_alterations, made, made_along, parents, storage, untyped_shape};
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::acl::{AclObject, AclType};
@@ -47,12 +47,8 @@ fn read(rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
 fn draft(row: &Row, relation: &Relation, columns: &[columns::Column], cx: &Context) -> Result<Draft> {
     let (name, shape) = (relation.qualified(), untyped_shape(row)?);
     let mut entry = relation.entry(Phase::Pre);
-    entry.create.push(Sql::from(format!(
-        "CREATE FOREIGN TABLE {name}{} SERVER {}{}",
-        columns_clause(row, relation, columns, shape, cx)?,
-        ident(&row.text("server")?),
-        options(row, "options")?
-    )));
+    let tail = format!(" SERVER {}{}", ident(&row.text("server")?), options(row, "options")?);
+    entry.create = made(row, relation, columns, shape, "CREATE FOREIGN TABLE", &tail, cx)?;
     entry.create.extend(column_alterations(relation, columns, shape, cx));
     entry.drop = Some(Sql::from(format!("DROP FOREIGN TABLE IF EXISTS {name}")));
     apply_meta(&mut entry, row, relation.noun(), Some(&AclObject::new(AclType::Table, format!("TABLE {name}"), cx.version)))?;

@@ -15,6 +15,7 @@ mod cast;
 mod check;
 mod collation;
 mod column_default;
+mod column_order;
 mod columns;
 mod composite_type;
 mod constraint;

@@ -8,18 +8,23 @@ use crate::pg::catalog::meta::{not_member, user_object};
 use crate::pg::catalog::row::RowExt;
 
 /// Select list of the members of the object with oid `oid` in catalog `owner` (`pg_opclass` or `pg_opfamily`): `members`, their clauses,
-/// `amop_oids` and `amproc_oids`. Members that initdb made are left out, and those
-/// of its families that consist of an extension's operators and functions: members of extensions are not marked as such.
+/// `amop_oids` and `amproc_oids`. Members that initdb made are left out, and those of its families that consist of an extension's
+/// operators and functions: members of extensions are not marked as such.
 pub(super) fn columns(owner: u32, oid: &str) -> String {
-    let of = |class: u32, row: &str, made_of: String| {
+    let of = |class: u32, row: &str, family: &str, made_of: String| {
+        let made = user_object(&format!("{row}.oid"));
+        let depends = format!("d.classid = {class} AND d.objid = {row}.oid AND d.refclassid = {}", class::PG_OPCLASS);
+        if owner == class::PG_OPCLASS {
+            return format!("JOIN pg_depend d ON {depends} AND d.refobjid = {oid} AND d.deptype IN ('i', 'a') AND {made}");
+        }
+        // No dependency is recorded on the server's own families: what belongs to no class belongs to the family alone.
         format!(
-            "JOIN pg_depend d ON d.classid = {class} AND d.objid = {row}.oid AND d.refclassid = {owner} AND d.refobjid = {oid}
-               AND d.deptype IN ('i', 'a') AND {} AND ({oid} >= 16384 OR {made_of})",
-            user_object(&format!("{row}.oid"))
+            "JOIN pg_opfamily own ON own.oid = {row}.{family} AND own.oid = {oid} AND {made}
+               AND NOT EXISTS (SELECT FROM pg_depend d WHERE {depends}) AND ({oid} >= 16384 OR {made_of})"
         )
     };
-    let amop = of(class::PG_AMOP, "m", not_member(class::PG_OPERATOR, "m.amopopr"));
-    let amproc = of(class::PG_AMPROC, "m", not_member(class::PG_PROC, "m.amproc"));
+    let amop = of(class::PG_AMOP, "m", "amopfamily", not_member(class::PG_OPERATOR, "m.amopopr"));
+    let amproc = of(class::PG_AMPROC, "m", "amprocfamily", not_member(class::PG_PROC, "m.amproc"));
     let [opn, sfn, sf, fn_, f] = ["opn.nspname", "sfn.nspname", "sf.opfname", "fn.nspname", "f.proname"].map(quoted);
     format!(
         "ARRAY(SELECT format('OPERATOR %s %s.%s (%s, %s)%s', m.amopstrategy, {opn}, op.oprname, format_type(m.amoplefttype, NULL),

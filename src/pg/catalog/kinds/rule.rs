@@ -37,7 +37,7 @@ fn draft(row: &Row) -> Result<Draft> {
     let (table, rule) = (relation.qualified(), ident(&name));
     let mut entry = relation.piece("rule", Phase::Post, &name);
     let definition = row.text("definition")?;
-    entry.create.push(Sql::from(definition.trim_end().trim_end_matches(';')));
+    entry.create.extend(create(definition.trim_end().trim_end_matches(';'), &table));
     if let Some(state) = firing(&row.text("enabled")?) {
         entry.create.push(Sql::from(format!("ALTER TABLE {table} {state} RULE {rule}")));
     }
@@ -46,6 +46,18 @@ fn draft(row: &Row) -> Result<Draft> {
     let mut draft = Draft::new(Address::new(class::PG_REWRITE, row.oid("rule_oid")?), entry);
     draft.needs.push(relation.address());
     Ok(draft)
+}
+
+/// Statements that make a rule. Minor releases before 17.11 and 18.6 let a rule be renamed to the name that those of views have, but not be made
+/// under it.
+fn create(definition: &str, table: &str) -> Vec<Sql> {
+    match definition.strip_prefix("CREATE RULE \"_RETURN\" ") {
+        Some(rest) => vec![
+            Sql::from(format!("CREATE RULE \"_PGKEEP\" {rest}")),
+            Sql::from(format!("ALTER RULE \"_PGKEEP\" ON {table} RENAME TO \"_RETURN\"")),
+        ],
+        None => vec![Sql::from(definition)],
+    }
 }
 
 /// What ALTER TABLE says before RULE or TRIGGER so that it fires as the catalog has it; `None` where it fires as a new one does.

@@ -3,10 +3,11 @@
 //! Catalogs: `pg_class` (`r`, `p`), `pg_attribute`, generated columns of `pg_attrdef`, not-null constraints of `pg_constraint` from 18 on.
 //! Left to entries of their own, so that dependencies cannot run in a circle: defaults, identity, checks, keys, row security. Partitions
 //! are made standalone and attached later; a child is made with INHERITS unless it defines all its columns itself, when it is made
-//! standalone too, which keeps their order.
+//! standalone too, which keeps their order, or unless INHERITS would put its columns into another order ([`column_order`]).
 
 use tokio_postgres::Row;
 
+use super::column_order;
 use super::columns::{self, Column};
 use super::relation::{COLUMNS, Relation, in_tablespace, storage_parameters, user_relation, with_clause};
 use crate::base::Result;
@@ -50,13 +51,16 @@ fn query(cx: &Context) -> Option<String> {
     ))
 }
 
-/// Expressions `parent_schemas`, `parent_names`, `joins_parents` of `pg_class c`.
+/// Expressions `parent_schemas`, `parent_names`, `parent_columns`, `joins_parents` of `pg_class c`.
 pub(super) fn parents(cx: &Context) -> String {
     format!(
         "ARRAY(SELECT pn.nspname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
                  JOIN pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_schemas,
          ARRAY(SELECT p.relname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
                 WHERE i.inhrelid = c.oid ORDER BY i.inhseqno) AS parent_names,
+         CASE WHEN c.relispartition THEN '{{}}' ELSE
+           ARRAY(SELECT pa.attname::text FROM pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent
+                  WHERE i.inhrelid = c.oid AND pa.attnum > 0 AND NOT pa.attisdropped ORDER BY i.inhseqno, pa.attnum) END AS parent_columns,
          {} AS joins_parents",
         joins_parents(cx)
     )
@@ -151,39 +155,53 @@ fn create(row: &Row, relation: &Relation, columns: &[Column], cx: &Context) -> R
     let shape = shape(row)?;
     let partitioned = row.opt_text("partition_key")?;
     let unlogged = if row.text("persistence")? == "u" && partitioned.is_none() { "UNLOGGED " } else { "" };
-    let mut text = format!("CREATE {unlogged}TABLE {}", relation.qualified());
-    if let Some(of_type) = row.opt_text("of_type")? {
-        text.push_str(&format!(" OF {of_type}"));
-    }
-    text.push_str(&columns_clause(row, relation, columns, shape, cx)?);
-    if let Some(key) = &partitioned {
-        text.push_str(&format!(" PARTITION BY {key}"));
-    }
+    let tail = tail(row, partitioned.as_deref())?;
+    let made = made(row, relation, columns, shape, &format!("CREATE {unlogged}TABLE"), &tail, cx)?;
+    let mut statements = in_tablespace(row.opt_text("tablespace")?.as_deref(), made);
+    statements.extend(alterations(row, relation, columns, shape, cx)?);
+    Ok(statements)
+}
+
+/// What follows the columns and parents of a table: partition key, access method, storage parameters.
+fn tail(row: &Row, partition_key: Option<&str>) -> Result<String> {
+    let mut text = partition_key.map(|key| format!(" PARTITION BY {key}")).unwrap_or_default();
     if let Some(method) = row.opt_text("method")?.filter(|m| m != "heap") {
         text.push_str(&format!(" USING {}", ident(&method)));
     }
     let mut parameters = storage_parameters(&row.col::<Vec<String>>("options")?, "");
     parameters.extend(storage_parameters(&row.col::<Vec<String>>("toast_options")?, "toast."));
-    text.push_str(&with_clause(&parameters));
-    let mut statements = in_tablespace(row.opt_text("tablespace")?.as_deref(), vec![Sql::from(text)]);
-    statements.extend(alterations(row, relation, columns, shape, cx)?);
-    Ok(statements)
+    Ok(text + &with_clause(&parameters))
 }
 
-/// ` (columns) INHERITS (parents)`.
-pub(super) fn columns_clause(row: &Row, relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Result<String> {
+/// Statements that make the relation with its columns and parents; `keyword` is what stands before its name, `tail` what follows.
+pub(super) fn made(
+    row: &Row,
+    relation: &Relation,
+    columns: &[Column],
+    shape: Shape,
+    keyword: &str,
+    tail: &str,
+    cx: &Context,
+) -> Result<Vec<Sql>> {
+    let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
+    let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
+    if shape == Shape::Inherits && column_order::differs(columns, &row.col::<Vec<String>>("parent_columns")?) {
+        return Ok(column_order::create(relation, columns, &parents, keyword, tail, cx.version.has(Feature::NotNullConstraints)));
+    }
+    let mut text = format!("{keyword} {}", relation.qualified());
+    if shape == Shape::Typed {
+        text.push_str(&format!(" OF {}", row.text("of_type")?));
+    }
     let elements = elements(relation, columns, shape, cx);
-    let mut text = match shape {
-        _ if !elements.is_empty() => format!(" (\n    {}\n)", elements.join(",\n    ")),
-        Shape::Typed => String::new(),
-        _ => " ()".to_owned(),
-    };
+    if !elements.is_empty() {
+        text.push_str(&format!(" (\n    {}\n)", elements.join(",\n    ")));
+    } else if shape != Shape::Typed {
+        text.push_str(" ()");
+    }
     if shape == Shape::Inherits {
-        let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
-        let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
         text.push_str(&format!(" INHERITS ({})", parents.join(", ")));
     }
-    Ok(text)
+    Ok(vec![Sql::from(text + tail)])
 }
 
 fn elements(relation: &Relation, columns: &[Column], shape: Shape, cx: &Context) -> Vec<String> {
@@ -198,8 +216,7 @@ fn elements(relation: &Relation, columns: &[Column], shape: Shape, cx: &Context)
         let mut parts = vec![ident(&column.name)];
         if shape != Shape::Typed {
             parts.push(column.data_type.clone());
-            let compression = column.compression.as_ref().filter(|_| relation.kind == "foreign_table");
-            parts.extend(compression.map(|method| format!("COMPRESSION {method}")));
+            parts.extend(column.compression_clause(relation));
             parts.extend(column.collation.as_ref().map(|c| format!("COLLATE {c}")));
         }
         let own_expression = |inherited: bool| shape != Shape::Inherits || !inherited;
