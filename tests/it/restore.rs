@@ -622,3 +622,41 @@ async fn no_log_level_shows_statements_with_passwords() {
     source.remove().await;
     server.admin(&[format!("DROP ROLE {role}")]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_alone_follow_foreign_keys_and_a_table_that_is_refused_costs_itself_alone() {
+    let server = Server::of(17);
+    let weak_role = format!("weak_{}", random_hex(4));
+    server.admin(&[format!("CREATE ROLE {weak_role} LOGIN PASSWORD 'weak'")]).await;
+    let original = server.database("keys").await;
+    // The larger a table, the sooner it would be loaded.
+    let set_up = "CREATE TABLE narrow (id int, gone int); INSERT INTO narrow SELECT i, i FROM generate_series(1, 3000) i;
+        CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+        CREATE TABLE child (id int, parent int REFERENCES parent, PRIMARY KEY (parent, id)) PARTITION BY LIST (parent);
+        CREATE TABLE child_1 PARTITION OF child FOR VALUES IN (1); INSERT INTO child SELECT i, 1 FROM generate_series(1, 1000) i;
+        CREATE TABLE grandchild (id int, parent int, child int, up int, FOREIGN KEY (parent, child) REFERENCES child, UNIQUE (id));
+        ALTER TABLE grandchild ADD FOREIGN KEY (up) REFERENCES grandchild (id);
+        INSERT INTO grandchild SELECT i, 1, 1 + i % 1000, 2000 - i FROM generate_series(1, 1999) i";
+    original.connect().await.batch_execute(set_up).await.expect("set up");
+    let memory = Memory::default();
+    let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+    original.remove().await;
+
+    let (name, url) = fresh(&server);
+    let schema = RestoreOptions { schema_only: true, ..two_jobs() };
+    assert!(restore(&url, &backup, &memory, &schema).await.expect("restore the schema").outcome.is_complete());
+    let change =
+        format!("ALTER TABLE narrow DROP COLUMN gone; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {weak_role}");
+    server.connect(&name).await.batch_execute(&change).await.expect("change the target");
+    let mut weak = url::Url::parse(&url).expect("URL");
+    weak.set_username(&weak_role).expect("user");
+    weak.set_password(Some("weak")).expect("password");
+    let rows = RestoreOptions { data_only: true, ..two_jobs() };
+    let done = restore(weak.as_str(), &backup, &memory, &rows).await.expect("restore the rows").outcome;
+    assert!(done.warnings.iter().any(|w| w.contains("may not silence")), "{done:#?}");
+    let failed: Vec<&str> = done.errors.iter().map(|e| e.message.as_str()).collect();
+    assert!(failed.len() == 1 && failed[0].contains("column \"gone\""), "{done:#?}");
+    assert_eq!(count(&url, &server, "SELECT (SELECT count(*) FROM child) + (SELECT count(*) FROM grandchild)").await, 2999);
+    remove(&server, &name).await;
+    server.admin(&[format!("DROP ROLE {weak_role}")]).await;
+}

@@ -1,6 +1,6 @@
 //! Rows back into tables: streams in parallel, several into one large table, each counted against what the backup says.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::ledger::Ledger;
 use super::outcome::{Part, TableMismatch};
+use super::references::order;
 use super::run::Work;
 use super::statements::{lost, writer};
 use crate::base::sql::{ident, qualified};
@@ -29,40 +30,53 @@ struct Task {
 /// Loads all streams of `tables`. Errors of single streams, damaged and missing parts among them, are in the
 /// ledger; a vault or server that does not answer ends everything.
 pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result<()> {
-    let mut tasks: Vec<Task> = Vec::new();
-    for (index, table) in tables.iter().enumerate() {
-        tasks.extend(table.streams.iter().map(|s| Task { table: index, stream: s.clone() }));
+    if tables.is_empty() {
+        return Ok(());
     }
-    tasks.sort_by(|a, b| b.stream.fingerprint.bytes.cmp(&a.stream.fingerprint.bytes).then(a.stream.stream.cmp(&b.stream.stream)));
-    let jobs = work.jobs.min(tasks.len());
-    let queue = Arc::new(Mutex::new(VecDeque::from(tasks)));
     let tables = Arc::new(tables);
-    let counts: Arc<Mutex<HashMap<usize, u64>>> = Arc::default();
+    let counts: Counts = Arc::default();
+    let first = Loader::connect(work, &tables, &counts).await?;
+    if work.silence && !first.silent {
+        work.ledger
+            .warn("triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned());
+    }
+    let ordered = if first.silent { Vec::new() } else { order(&tables, &first.session.references().await?) };
+    let mut queue: VecDeque<Task> = ordered.iter().flat_map(|table| tasks(&tables, *table)).collect();
+    if !queue.is_empty() {
+        run(work, &tables, &counts, std::mem::take(&mut queue), 1).await?;
+    }
+    let done: HashSet<usize> = ordered.into_iter().collect();
+    let mut rest: Vec<Task> = (0..tables.len()).filter(|i| !done.contains(i)).flat_map(|i| tasks(&tables, i)).collect();
+    rest.sort_by(|a, b| b.stream.fingerprint.bytes.cmp(&a.stream.fingerprint.bytes).then(a.stream.stream.cmp(&b.stream.stream)));
+    run(work, &tables, &counts, rest.into(), work.jobs).await?;
+    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    compare_counts(&work.ledger, &tables, &counts);
+    Ok(())
+}
+
+fn tasks(tables: &[TableData], table: usize) -> impl Iterator<Item = Task> {
+    tables[table].streams.iter().map(move |s| Task { table, stream: s.clone() })
+}
+
+/// Works through `queue` on at most `jobs` sessions, in its order.
+async fn run(work: &Arc<Work>, tables: &Arc<Vec<TableData>>, counts: &Counts, queue: VecDeque<Task>, jobs: usize) -> Result<()> {
+    let jobs = jobs.min(queue.len());
+    let queue = Arc::new(Mutex::new(queue));
     let mut workers: JoinSet<Result<()>> = JoinSet::new();
     for _ in 0..jobs {
-        let (work, queue) = (Arc::clone(work), Arc::clone(&queue));
-        let (tables, counts) = (Arc::clone(&tables), Arc::clone(&counts));
+        let (work, queue, tables, counts) = (Arc::clone(work), Arc::clone(&queue), Arc::clone(tables), Arc::clone(counts));
         workers.spawn(async move {
-            let session = work.session(writer(&work.target, Some(&work.encoding)).await?);
-            if work.silence && !session.silence_triggers().await? {
-                work.ledger.warn(
-                    "triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned(),
-                );
-            }
+            let mut loader = Loader::connect(&work, &tables, &counts).await?;
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 let Some(task) = next else { return Ok(()) };
-                let table = &tables[task.table];
-                let rows = load(&work, &session, table, &task.stream).await?;
-                *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(task.table).or_default() += rows;
+                loader.load(&task).await?;
             }
         });
     }
     while let Some(result) = workers.join_next().await {
         result.map_err(|e| Error::internal("a loader ended unexpectedly").source(e))??;
     }
-    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    compare_counts(&work.ledger, &tables, &counts);
     Ok(())
 }
 
@@ -78,39 +92,59 @@ fn compare_counts(ledger: &Ledger, tables: &[TableData], counts: &HashMap<usize,
     ledger.with(|o| o.mismatches.extend(mismatches.into_values()));
 }
 
-/// Loads one stream; the rows that the server took, 0 if it failed.
-async fn load(work: &Work, session: &Session, table: &TableData, stream: &TableStream) -> Result<u64> {
-    if work.ledger.is_lost(&table.entry) {
-        work.progress.advance(stream.fingerprint.bytes);
-        return Ok(0);
+/// Rows that the server took, by table.
+type Counts = Arc<Mutex<HashMap<usize, u64>>>;
+
+/// One session that loads streams.
+struct Loader {
+    work: Arc<Work>,
+    tables: Arc<Vec<TableData>>,
+    counts: Counts,
+    session: Session,
+    /// Whether triggers and foreign keys are silent in the session.
+    silent: bool,
+}
+
+impl Loader {
+    async fn connect(work: &Arc<Work>, tables: &Arc<Vec<TableData>>, counts: &Counts) -> Result<Self> {
+        let session = work.session(writer(&work.target, Some(&work.encoding)).await?);
+        let silent = work.silence && session.silence_triggers().await?;
+        Ok(Self { work: Arc::clone(work), tables: Arc::clone(tables), counts: Arc::clone(counts), session, silent })
     }
-    let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { copy_in(table) };
-    let loaded = if table.is_large_objects() {
-        load_objects(work, session, stream).await
-    } else {
-        load_rows(work, session, &statement, stream).await
-    };
-    match loaded {
-        Ok(rows) => {
-            work.ledger.loaded(rows, stream.fingerprint.bytes);
-            Ok(rows)
+
+    /// Loads one stream and counts the rows that the server took.
+    async fn load(&mut self, task: &Task) -> Result<()> {
+        let (work, stream) = (&self.work, &task.stream);
+        let table = &self.tables[task.table];
+        if work.ledger.is_lost(&table.entry) {
+            work.progress.advance(stream.fingerprint.bytes);
+            return Ok(());
         }
-        // One damaged or missing part must not keep the other tables from coming back: without those rows the table is reported.
-        Err(Failed::Vault(error)) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
-            work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, error.full_message());
-            Ok(0)
+        let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { copy_in(table) };
+        let loaded = if table.is_large_objects() {
+            load_objects(work, &self.session, stream).await
+        } else {
+            load_rows(work, &self.session, &statement, stream).await
+        };
+        let fail = |message| work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, message);
+        match loaded {
+            Ok(rows) => {
+                work.ledger.loaded(rows, stream.fingerprint.bytes);
+                *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(task.table).or_default() += rows;
+            }
+            // One damaged or missing part must not keep the other tables from coming back: without those rows the table is reported.
+            Err(Failed::Vault(error)) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => fail(error.full_message()),
+            Err(Failed::Vault(error)) => return Err(error),
+            Err(Failed::Server(failure)) if failure.as_db_error().is_none() => return Err(lost(&self.session)),
+            Err(Failed::Server(failure)) => {
+                work.ledger.fail(&table.entry, Part::Rows, &statement, &failure);
+                // A COPY that the server refuses at its beginning costs the driver its place in the protocol, and the session with it.
+                *self = Self::connect(&self.work, &self.tables, &self.counts).await?;
+            }
+            Err(Failed::Other(error)) if self.session.is_closed() => return Err(error),
+            Err(Failed::Other(error)) => fail(error.full_message()),
         }
-        Err(Failed::Vault(error)) => Err(error),
-        Err(Failed::Server(_)) if session.is_closed() => Err(lost(session)),
-        Err(Failed::Server(failure)) => {
-            work.ledger.fail(&table.entry, Part::Rows, &statement, &failure);
-            Ok(0)
-        }
-        Err(Failed::Other(error)) if session.is_closed() => Err(error),
-        Err(Failed::Other(error)) => {
-            work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, error.full_message());
-            Ok(0)
-        }
+        Ok(())
     }
 }
 

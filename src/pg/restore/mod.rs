@@ -9,6 +9,7 @@ mod outcome;
 mod plan;
 mod post;
 mod power;
+mod references;
 mod render;
 mod roles;
 mod run;
