@@ -117,6 +117,25 @@ async fn a_provider_that_the_target_lacks_costs_its_labels_alone() {
 }
 
 #[tokio::test]
+async fn labels_of_tablespaces_are_in_their_entries() {
+    let server = Server::of(15);
+    let name = format!("labelled_{}", random_hex(4));
+    let client = server.connect("postgres").await;
+    client.batch_execute("SET allow_in_place_tablespaces = on").await.expect("in-place tablespaces");
+    for text in [
+        format!("CREATE TABLESPACE {name} LOCATION ''"),
+        format!("SECURITY LABEL FOR pgkeep_test ON TABLESPACE {name} IS 'space'"),
+    ] {
+        client.batch_execute(&text).await.expect("set up");
+    }
+    let entries = export_cluster(&target(&server.url("postgres"))).await.expect("export the cluster").entries;
+    let entry = entries.iter().find(|e| e.kind == "tablespace" && e.name == name).expect("entry");
+    let labels: Vec<String> = entry.labels.iter().map(pgkeep::base::sql::Sql::plain).collect();
+    assert_eq!(labels, [format!("SECURITY LABEL FOR \"pgkeep_test\" ON TABLESPACE \"{name}\" IS 'space'")]);
+    server.admin(&[format!("DROP TABLESPACE {name}")]).await;
+}
+
+#[tokio::test]
 async fn a_drill_without_the_provider_warns_and_proves_the_rest() {
     let server = Server::of(15);
     let source = server.database("labels").await;

@@ -89,6 +89,11 @@ impl Judge<'_> {
                 let granted = entry.create.first()?.roles().next().map(|r| self.renderer.role(r))?;
                 (!self.power.grants(&granted)).then(|| format!("role {} has no ADMIN option on role {granted}", self.power.user))
             }
+            // The role exists since 16; before, only a superuser can make one.
+            "subscription" => {
+                let refused = !self.power.acts_as("pg_create_subscription");
+                refused.then(|| format!("role {} is no member of role pg_create_subscription", self.power.user))
+            }
             _ => None,
         }
     }

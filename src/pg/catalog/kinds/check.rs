@@ -7,9 +7,9 @@
 use tokio_postgres::Row;
 
 use super::inheritance::PG_INHERITS;
-use super::relation::{COLUMNS, Relation, join_relation, user_relation};
+use super::relation::{COLUMNS, Piece, join_relation, user_relation};
 use crate::base::Result;
-use crate::base::sql::{Sql, ident};
+use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
@@ -70,10 +70,9 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 
 /// Renders one row of [`constraints_query`].
 pub(super) fn draft(row: &Row, kind: &str) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let (name, valid) = (row.text("name")?, row.flag("valid")?);
-    let mut entry = relation.piece(kind, if valid { Phase::Pre } else { Phase::Post }, &name);
-    let (table, constraint) = (relation.qualified(), ident(&name));
+    let valid = row.flag("valid")?;
+    let phase = if valid { Phase::Pre } else { Phase::Post };
+    let Piece { relation, quoted: constraint, table, mut entry, .. } = Piece::read(row, kind, phase)?;
     if row.flag("local")? {
         let definition = row.text("definition")?;
         entry.create.push(Sql::from(format!("ALTER TABLE {table} ADD CONSTRAINT {constraint} {definition}")));

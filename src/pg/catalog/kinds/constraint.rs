@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::index::{INDEX_COLUMNS, add_index_meta, add_index_properties};
 use super::relation::{
-    COLUMNS, Relation, add_depends_on, depends_on, in_tablespace, join_relation, storage_parameters, user_relation, with_clause,
+    COLUMNS, Piece, add_depends_on, depends_on, in_tablespace, join_relation, storage_parameters, user_relation, with_clause,
 };
 use crate::base::Result;
 use crate::base::sql::{Sql, ident, qualified};
@@ -47,14 +47,11 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let name = row.text("name")?;
-    let (table, constraint) = (relation.qualified(), ident(&name));
+    let Piece { relation, quoted: constraint, table, mut entry, .. } = Piece::read(row, "constraint", Phase::Post)?;
     let definition = match row.opt_text("definition")? {
         Some(definition) => definition,
         None => definition(row)?,
     };
-    let mut entry = relation.piece("constraint", Phase::Post, &name);
     let add = Sql::from(format!("ALTER TABLE ONLY {table} ADD CONSTRAINT {constraint} {definition}"));
     entry.create = in_tablespace(row.opt_text("tablespace")?.as_deref(), vec![add]);
     add_index_properties(&mut entry, row, &relation)?;

@@ -7,9 +7,9 @@
 use tokio_postgres::Row;
 
 use super::inheritance::PG_INHERITS;
-use super::relation::{COLUMNS, Relation, join_relation, user_relation};
+use super::relation::{COLUMNS, Piece, join_relation, user_relation};
 use crate::base::Result;
-use crate::base::sql::{Sql, ident};
+use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
@@ -43,11 +43,8 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let name = row.text("name")?;
-    let (table, constraint) = (relation.qualified(), ident(&name));
+    let Piece { quoted: constraint, table, mut entry, .. } = Piece::read(row, "foreign_key", Phase::Post)?;
     let definition = row.text("definition")?;
-    let mut entry = relation.piece("foreign_key", Phase::Post, &name);
     if row.flag("partitioned")? {
         let only = if row.text("rel_kind")? == "p" { "" } else { "ONLY " };
         entry.create.push(Sql::from(format!("ALTER TABLE {only}{table} ADD CONSTRAINT {constraint} {definition}")));

@@ -4,8 +4,8 @@
 
 use tokio_postgres::Row;
 
-use super::relation::{COLUMNS, Relation, join_relation};
-use crate::base::sql::{Sql, ident};
+use super::relation::{COLUMNS, Piece, join_relation};
+use crate::base::sql::Sql;
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
@@ -37,10 +37,7 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let name = row.text("name")?;
-    let (table, policy) = (relation.qualified(), ident(&name));
-    let mut entry = relation.piece("policy", Phase::Post, &name);
+    let Piece { relation, name, quoted: policy, table, mut entry } = Piece::read(row, "policy", Phase::Post)?;
     let mut sql = Sql::from(format!("CREATE POLICY {policy} ON {table}"));
     if !row.flag("permissive")? {
         sql.push(" AS RESTRICTIVE");

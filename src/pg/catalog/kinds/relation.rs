@@ -67,13 +67,30 @@ impl Relation {
     pub(super) fn entry(&self, phase: Phase) -> Entry {
         Entry::new(self.kind, Scope::Object, phase, Some(&self.schema), &self.name, &self.qualified())
     }
+}
 
-    /// The entry of a piece of it, called `name`: a constraint, index, trigger, rule, policy.
-    pub(super) fn piece(&self, kind: &str, phase: Phase, name: &str) -> Entry {
-        let identity = format!("{} on {}", ident(name), self.qualified());
-        let mut entry = Entry::new(kind, Scope::Object, phase, Some(&self.schema), name, &identity);
-        entry.parent = Some(self.id());
-        entry
+/// A piece of a relation that has a name in it: a constraint, trigger, rule, policy.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) relation: Relation,
+    /// Unquoted.
+    pub(super) name: String,
+    /// Quoted.
+    pub(super) quoted: String,
+    /// The relation, qualified and quoted.
+    pub(super) table: String,
+    /// The entry, a piece of the relation's, without statements.
+    pub(super) entry: Entry,
+}
+
+impl Piece {
+    /// Reads the columns of [`COLUMNS`], and `name`.
+    pub(super) fn read(row: &Row, kind: &str, phase: Phase) -> Result<Self> {
+        let (relation, name) = (Relation::read(row)?, row.text("name")?);
+        let (quoted, table) = (ident(&name), relation.qualified());
+        let mut entry = Entry::new(kind, Scope::Object, phase, Some(&relation.schema), &name, &format!("{quoted} on {table}"));
+        entry.parent = Some(relation.id());
+        Ok(Self { relation, name, quoted, table, entry })
     }
 }
 

@@ -4,9 +4,9 @@
 
 use tokio_postgres::Row;
 
-use super::relation::{COLUMNS, Relation, join_relation, user_relation};
+use super::relation::{COLUMNS, Piece, join_relation, user_relation};
 use crate::base::Result;
-use crate::base::sql::{Sql, ident};
+use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
@@ -32,10 +32,7 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let name = row.text("name")?;
-    let (table, rule) = (relation.qualified(), ident(&name));
-    let mut entry = relation.piece("rule", Phase::Post, &name);
+    let Piece { relation, quoted: rule, table, mut entry, .. } = Piece::read(row, "rule", Phase::Post)?;
     let definition = row.text("definition")?;
     entry.create.extend(create(definition.trim_end().trim_end_matches(';'), &table));
     if let Some(state) = firing(&row.text("enabled")?) {

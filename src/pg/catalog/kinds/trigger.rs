@@ -6,10 +6,10 @@
 use tokio_postgres::Row;
 
 use super::inheritance::PG_INHERITS;
-use super::relation::{COLUMNS, Relation, add_depends_on, depends_on, join_relation, user_relation};
+use super::relation::{COLUMNS, Piece, add_depends_on, depends_on, join_relation, user_relation};
 use super::rule::firing;
 use crate::base::Result;
-use crate::base::sql::{Sql, ident};
+use crate::base::sql::Sql;
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
@@ -42,10 +42,7 @@ fn read(rows: &[Row], _cx: &Context) -> Result<Vec<Draft>> {
 }
 
 fn draft(row: &Row) -> Result<Draft> {
-    let relation = Relation::read(row)?;
-    let name = row.text("name")?;
-    let (table, trigger) = (relation.qualified(), ident(&name));
-    let mut entry = relation.piece("trigger", Phase::Post, &name);
+    let Piece { relation, quoted: trigger, table, mut entry, .. } = Piece::read(row, "trigger", Phase::Post)?;
     let state = firing(&row.text("enabled")?);
     if row.flag("is_copy")? {
         let state = state.unwrap_or("ENABLE");
