@@ -411,38 +411,6 @@ async fn an_interrupted_restore_says_what_it_leaves_behind() {
     original.remove().await;
 }
 
-/// A database that is not in UTF-8 keeps its bytes, and one without an encoding those that are no text at all.
-#[tokio::test]
-async fn other_encodings_keep_their_bytes() {
-    let server = Server::of(17);
-    for (encoding, value) in [("SQL_ASCII", "\\xe9ff80"), ("LATIN1", "\\xe9e4"), ("EUC_JP", "\\xa4a2")] {
-        let name = format!("pgkeep_encoding_{}", random_hex(4));
-        server
-            .admin(&[format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")])
-            .await;
-        let client = server.connect(&name).await;
-        let sql = format!("CREATE TABLE t (a text); INSERT INTO t VALUES (convert_from('{value}'::bytea, '{encoding}'))");
-        client.batch_execute(&sql).await.expect("set up");
-        drop(client);
-        let memory = Memory::default();
-        let backup = input(export_to(&memory, &server.url(&name), &options()).await.expect("export"));
-        let (copy, url) = fresh(&server);
-        let done = restore(&url, &backup, &memory, &two_jobs()).await.expect("restore");
-        assert!(done.outcome.is_complete(), "{encoding}: {:#?}", done.outcome);
-        let found = server.connect(&copy).await.query_one("SELECT a::bytea::text FROM t", &[]).await;
-        let found = found.or(server
-            .connect(&copy)
-            .await
-            .query_one(&format!("SELECT convert_to(a, '{encoding}')::text FROM t"), &[])
-            .await);
-        assert_eq!(found.expect("row").get::<_, String>(0), value, "{encoding}");
-        let same = compare(&target(&url), &backup, 1, &silent(), &Shutdown::new()).await.expect("compare");
-        assert!(same.is_equal(), "{encoding}: {same:#?}");
-        remove(&server, &copy).await;
-        remove(&server, &name).await;
-    }
-}
-
 /// As on a managed server: the role that restores may make databases and roles, and is no superuser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_superuser_can_restore_what_belongs_to_others() {

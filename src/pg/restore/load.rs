@@ -13,7 +13,7 @@ use super::run::Work;
 use super::statements::{lost, writer};
 use crate::base::sql::{ident, qualified};
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::pg::copy::{TableData, TableStream};
+use crate::pg::copy::{TableData, TableStream, encoded};
 use crate::pg::large_objects::{COPY_SCRATCH, MAKE_SCRATCH};
 use crate::pg::session::Session;
 
@@ -43,7 +43,7 @@ pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result
         let (work, queue) = (Arc::clone(work), Arc::clone(&queue));
         let (tables, counts) = (Arc::clone(&tables), Arc::clone(&counts));
         workers.spawn(async move {
-            let session = work.session(writer(&work.target, Some(&work.encoding)).await?);
+            let session = work.session(writer(&work.target).await?);
             if work.silence && !session.silence_triggers().await? {
                 work.ledger.warn(
                     "triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned(),
@@ -84,7 +84,7 @@ async fn load(work: &Work, session: &Session, table: &TableData, stream: &TableS
         work.progress.advance(stream.fingerprint.bytes);
         return Ok(0);
     }
-    let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { copy_in(table) };
+    let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { encoded(&copy_in(table), &work.encoding) };
     let loaded = if table.is_large_objects() {
         load_objects(work, session, stream).await
     } else {

@@ -141,7 +141,7 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     if plan.create_database {
         timed(work, "database", create_database(work, &renderer)).await?;
     }
-    let main = work.session(writer(&work.target, None).await?);
+    let main = work.session(writer(&work.target).await?);
     if !plan.drop.is_empty() {
         timed(work, "removal", remove(work, &main, plan, &renderer)).await?;
     }
