@@ -135,7 +135,7 @@ pub async fn compare(
 async fn run(target: &Target, input: &RestoreInput, jobs: usize, progress: &SharedProgress) -> Result<Comparison> {
     let watch = Stopwatch::start();
     progress.stage("compare objects", None);
-    let session = reader(target, None).await?;
+    let session = reader(target).await?;
     session.run("begin", "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let cx = context(&session, target).await?;
     let found = extract::extract(session.client(), &cx).await?;
@@ -150,12 +150,9 @@ async fn run(target: &Target, input: &RestoreInput, jobs: usize, progress: &Shar
     Ok(comparison)
 }
 
-async fn reader(target: &Target, encoding: Option<&str>) -> Result<Session> {
+async fn reader(target: &Target) -> Result<Session> {
     let session = target.connect().await?;
     session.pin(READER).await?;
-    if let Some(encoding) = encoding {
-        session.use_encoding(encoding).await?;
-    }
     Ok(session)
 }
 
@@ -245,10 +242,10 @@ async fn rows(
     let ranges = if objects.is_empty() { Vec::new() } else { session.large_object_ranges().await? };
     drop(session);
     let all: Vec<&TableData> = tables.into_iter().chain(objects).collect();
-    let units = units(&infos, &ranges, access);
+    let units = units(&infos, &ranges, access, &input.source.encoding);
     comparison.tables = all.len() as u64;
     progress.stage("compare rows", Some(units.iter().map(Unit::weight).sum()));
-    let found = read_units(target, input, jobs, units, all.len(), progress).await?;
+    let found = read_units(target, jobs, units, all.len(), progress).await?;
     for (table, found) in all.into_iter().zip(found) {
         comparison.rows += found.fingerprint.rows;
         comparison.bytes += found.fingerprint.bytes;
@@ -288,7 +285,6 @@ fn infos(tables: &[&TableData], there: Vec<TableInfo>) -> Vec<TableInfo> {
 
 async fn read_units(
     target: &Target,
-    input: &RestoreInput,
     jobs: usize,
     units: Vec<Unit>,
     tables: usize,
@@ -298,9 +294,9 @@ async fn read_units(
     let mut tasks: JoinSet<Result<Vec<(usize, Found)>>> = JoinSet::new();
     for _ in 0..jobs {
         let queue = Arc::clone(&queue);
-        let (target, encoding, progress) = (target.clone(), input.source.encoding.clone(), Arc::clone(progress));
+        let (target, progress) = (target.clone(), Arc::clone(progress));
         tasks.spawn(async move {
-            let session = reader(&target, Some(&encoding)).await?;
+            let session = reader(&target).await?;
             let mut done = Vec::new();
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();

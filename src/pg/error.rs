@@ -73,6 +73,7 @@ pub(crate) fn kind(code: &SqlState) -> Kind {
         "57P04" | "3D000" => Kind::NotFound,
         "42P04" | "42P06" | "42P07" | "42710" | "42723" | "42712" | "2BP01" => Kind::Conflict,
         "XX001" | "XX002" => Kind::Integrity,
+        "22021" | "22P05" => Kind::Unsupported,
         other => match &other[..2] {
             "08" | "57" | "58" | "53" | "40" => Kind::Unavailable,
             "0A" | "54" => Kind::Unsupported,
@@ -92,6 +93,9 @@ fn hint(db: &DbError) -> Option<String> {
         "53300" => "wait until connections are free, lower jobs, or raise max_connections",
         "57014" | "25P03" | "25P04" => {
             "the statement was cancelled on the server, by somebody or by a time limit (statement_timeout and the like, of a role or database)"
+        }
+        "22021" | "22P05" => {
+            "a name, a comment or another definition of the database is no text in its encoding (as SQL_ASCII allows); rows may hold any bytes, definitions must be UTF-8: rename or change it"
         }
         _ => return db.hint().map(str::to_owned),
     };

@@ -227,12 +227,6 @@ impl Session {
         .await
     }
 
-    /// Rows are sent and taken in this encoding: that of the source's database, so that every byte comes back as it was.
-    pub(crate) async fn use_encoding(&self, encoding: &str) -> Result<()> {
-        self.run("set the encoding", &format!("SELECT pg_catalog.set_config('client_encoding', {}, false)", literal(encoding)))
-            .await
-    }
-
     /// Limits how long a statement waits for a lock; zero waits for ever. SET, unlike SELECT, takes no snapshot: the locks of an export come
     /// before its snapshot.
     pub(crate) async fn limit_lock_waits(&self, limit: Duration) -> Result<()> {

@@ -21,4 +21,5 @@ mod restore;
 mod store;
 mod support;
 mod tls;
+mod values;
 mod vault;

@@ -411,38 +411,6 @@ async fn an_interrupted_restore_says_what_it_leaves_behind() {
     original.remove().await;
 }
 
-/// A database that is not in UTF-8 keeps its bytes, and one without an encoding those that are no text at all.
-#[tokio::test]
-async fn other_encodings_keep_their_bytes() {
-    let server = Server::of(17);
-    for (encoding, value) in [("SQL_ASCII", "\\xe9ff80"), ("LATIN1", "\\xe9e4"), ("EUC_JP", "\\xa4a2")] {
-        let name = format!("pgkeep_encoding_{}", random_hex(4));
-        server
-            .admin(&[format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'")])
-            .await;
-        let client = server.connect(&name).await;
-        let sql = format!("CREATE TABLE t (a text); INSERT INTO t VALUES (convert_from('{value}'::bytea, '{encoding}'))");
-        client.batch_execute(&sql).await.expect("set up");
-        drop(client);
-        let memory = Memory::default();
-        let backup = input(export_to(&memory, &server.url(&name), &options()).await.expect("export"));
-        let (copy, url) = fresh(&server);
-        let done = restore(&url, &backup, &memory, &two_jobs()).await.expect("restore");
-        assert!(done.outcome.is_complete(), "{encoding}: {:#?}", done.outcome);
-        let found = server.connect(&copy).await.query_one("SELECT a::bytea::text FROM t", &[]).await;
-        let found = found.or(server
-            .connect(&copy)
-            .await
-            .query_one(&format!("SELECT convert_to(a, '{encoding}')::text FROM t"), &[])
-            .await);
-        assert_eq!(found.expect("row").get::<_, String>(0), value, "{encoding}");
-        let same = compare(&target(&url), &backup, 1, &silent(), &Shutdown::new()).await.expect("compare");
-        assert!(same.is_equal(), "{encoding}: {same:#?}");
-        remove(&server, &copy).await;
-        remove(&server, &name).await;
-    }
-}
-
 /// As on a managed server: the role that restores may make databases and roles, and is no superuser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_superuser_can_restore_what_belongs_to_others() {
@@ -659,4 +627,76 @@ async fn rows_alone_follow_foreign_keys_and_a_table_that_is_refused_costs_itself
     assert_eq!(count(&url, &server, "SELECT (SELECT count(*) FROM child) + (SELECT count(*) FROM grandchild)").await, 2999);
     remove(&server, &name).await;
     server.admin(&[format!("DROP ROLE {weak_role}")]).await;
+}
+
+/// What a role gives by default in the target acts on nothing that comes from the backup.
+#[tokio::test(flavor = "multi_thread")]
+async fn default_privileges_of_the_target_act_on_nothing_that_is_restored() {
+    for server in Server::all() {
+        let role = format!("default_{}", random_hex(4));
+        server.admin(&[format!("CREATE ROLE {role}")]).await;
+        let original = server.database("defaults").await;
+        let set_up = format!(
+            "CREATE SCHEMA s; CREATE TABLE s.t (a serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY); INSERT INTO s.t DEFAULT VALUES;
+             CREATE VIEW s.v AS SELECT * FROM s.t; CREATE FUNCTION s.f(a int, b text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+             CREATE PROCEDURE s.p() LANGUAGE sql AS 'SELECT 1'; CREATE AGGREGATE s.g(int) (SFUNC = int4pl, STYPE = int4);
+             CREATE TYPE s.e AS ENUM ('x'); CREATE DOMAIN s.d AS int; CREATE TYPE s.c AS (a int); CREATE TYPE s.r AS RANGE (SUBTYPE = int4);
+             GRANT SELECT ON s.v TO {role}; REVOKE EXECUTE ON FUNCTION s.f FROM PUBLIC; GRANT UPDATE ON s.t TO PUBLIC"
+        );
+        original.connect().await.batch_execute(&set_up).await.expect("set up");
+        let memory = Memory::default();
+        let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+        let copy = server.database("defaults_copy").await;
+        let clean = RestoreOptions { clean: true, ..two_jobs() };
+        restore(&copy.url(), &backup, &memory, &clean).await.expect("restore");
+        let expected = server.pg_dump(&copy.name, &[]);
+        assert!(expected == server.pg_dump(&original.name, &[]));
+        let defaults = format!(
+            "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {role} WITH GRANT OPTION; ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO {role};
+             ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM PUBLIC;
+             ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO {role}"
+        );
+        copy.connect().await.batch_execute(&defaults).await.expect("default privileges");
+        let with_defaults = server.pg_dump(&copy.name, &[]);
+        let done = restore(&copy.url(), &backup, &memory, &clean).await.expect("restore");
+        assert!(done.outcome.is_complete(), "{:#?}", done.outcome);
+        let found = server.pg_dump(&copy.name, &[]);
+        assert!(
+            found == with_defaults,
+            "PostgreSQL {}:\n{}",
+            server.major,
+            super::support::corpus::difference(&with_defaults, &found)
+        );
+        copy.connect().await.batch_execute(&format!("DROP OWNED BY {role}")).await.expect("drop owned");
+        original.connect().await.batch_execute(&format!("DROP OWNED BY {role}")).await.expect("drop owned");
+        copy.remove().await;
+        original.remove().await;
+        server.admin(&[format!("DROP ROLE {role}")]).await;
+    }
+}
+
+/// A table of the target that lets nobody delete rows ends the restore before anything is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_cannot_be_replaced_end_the_restore_with_everything_as_it_was() {
+    let server = Server::of(17);
+    let original = server.database("guarded").await;
+    let set_up =
+        "CREATE TABLE a (id int PRIMARY KEY); INSERT INTO a VALUES (1), (2); CREATE TABLE b (x int); INSERT INTO b VALUES (3);
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'rows stay'; END $$;
+         CREATE TRIGGER stay BEFORE DELETE ON a FOR EACH ROW EXECUTE FUNCTION refuse(); ALTER TABLE a ENABLE ALWAYS TRIGGER stay;
+         SELECT lo_from_bytea(4711, 'content')";
+    let client = original.connect().await;
+    client.batch_execute(set_up).await.expect("set up");
+    let memory = Memory::default();
+    let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+    // Not in the backup, and it keeps the table from being truncated.
+    client.batch_execute("CREATE TABLE later (a int REFERENCES a); INSERT INTO later VALUES (1)").await.expect("refer");
+    let before = server.pg_dump(&original.name, &[]);
+    let again = RestoreOptions { data_only: true, clean: true, ..two_jobs() };
+    let error = restore(&original.url(), &backup, &memory, &again).await.err().expect("refused");
+    assert!(error.full_message().contains("truncate"), "{error:?}");
+    let after = server.pg_dump(&original.name, &[]);
+    assert!(before == after, "{}", super::support::corpus::difference(&before, &after));
+    drop(client);
+    original.remove().await;
 }

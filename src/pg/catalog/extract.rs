@@ -113,6 +113,9 @@ fn query_error(what: &str, error: &tokio_postgres::Error) -> Error {
         // Functions such as pg_get_viewdef read the present catalogs, not the snapshot: an object dropped since then is not found.
         "XX000" | "42P01" | "42883" | "42704" | "3F000" | "40001" | "55P03" | "57014" => Error::unavailable(sentence)
             .hint("an object may have been changed or dropped while the backup began; the next try reads it again"),
+        "22021" | "22P05" => Error::unsupported(sentence).hint(
+            "a name or definition is no text in the database's encoding (as SQL_ASCII allows); rows may hold any bytes, definitions must be UTF-8",
+        ),
         code if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") => Error::unavailable(sentence),
         _ => Error::internal(sentence),
     }

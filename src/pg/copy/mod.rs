@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Result;
 use crate::base::fingerprint::Fingerprint;
+use crate::base::sql::literal;
 
 /// Takes the rows of an export, stream by stream. Streams of one group are opened in turn and share parts.
 #[async_trait]
@@ -29,6 +30,12 @@ pub trait GroupSink: Send {
     fn end(&mut self) -> Result<Fingerprint>;
     /// Ends the group; everything in it is handed to the store (not yet necessarily stored).
     async fn close(self: Box<Self>) -> Result<()>;
+}
+
+/// A COPY whose rows are in this encoding, that of the source's database, so that every byte comes back as it was. The statement itself stays in
+/// that of the session, and so do the names in it.
+pub(crate) fn encoded(copy: &str, encoding: &str) -> String {
+    format!("{copy} (ENCODING {})", literal(encoding))
 }
 
 /// Gives the rows of a backup back.

@@ -126,10 +126,9 @@ async fn run(
     let tables = without_data(std::mem::take(&mut reading.catalog.tables), &options.exclude_table_data, &mut warnings);
     let objects = holder.large_object_ranges().await?;
     let access = if objects.is_empty() { None } else { Some(holder.large_object_access().await?) };
-    let units = units::units(&tables, &objects, access);
+    let units = units::units(&tables, &objects, access, &reading.facts.encoding);
 
     progress.stage("rows", Some(units.iter().map(units::Unit::weight).sum()));
-    holder.use_encoding(&reading.facts.encoding).await?;
     let readers = readers(target, reader, options.jobs.min(units.len()), &reading, &mut warnings).await?;
     let done = worker::read_all(&holder, readers, units, sink, progress).await?;
     Ok(Export {
@@ -298,7 +297,6 @@ async fn readers(
         }
     }
     for session in &sessions {
-        session.use_encoding(&reading.facts.encoding).await?;
         session.begin_at(&reading.snapshot).await?;
     }
     Ok(sessions)

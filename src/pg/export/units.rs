@@ -6,6 +6,7 @@ use super::names::{begins_group, stream};
 use super::statements::copy_out;
 use crate::base::limits::{RANGE_BLOCKS, SMALL_TABLE_BYTES};
 use crate::pg::catalog::extract::TableInfo;
+use crate::pg::copy::encoded;
 use crate::pg::large_objects::{self, Access, OidRange};
 
 /// One statement of a unit: one stream.
@@ -50,16 +51,16 @@ impl Unit {
     }
 }
 
-/// Units of all tables, which are in order of schema and name; the heaviest first, so that no worker is left with one at the end.
-pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>) -> Vec<Unit> {
+/// Units of all tables, whose rows are to be in `encoding`, which are in order of schema and name; the heaviest first, so that no worker is left with one at the end.
+pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>, encoding: &str) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut small: Option<Unit> = None;
     for (index, table) in tables.iter().enumerate() {
         if table.heap_bytes > SMALL_TABLE_BYTES {
-            units.extend(ranges(index, table));
+            units.extend(ranges(index, table, encoding));
             continue;
         }
-        let piece = piece(index, table, None, None);
+        let piece = piece(index, table, None, None, encoding);
         match &mut small {
             Some(group) if !begins_group(&table.schema, &table.name) => group.pieces.push(piece),
             _ => units.extend(small.replace(Unit { name: format!("small/{}", piece.stream), pieces: vec![piece] })),
@@ -73,9 +74,9 @@ pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<A
     units
 }
 
-fn ranges(index: usize, table: &TableInfo) -> Vec<Unit> {
+fn ranges(index: usize, table: &TableInfo, encoding: &str) -> Vec<Unit> {
     let unit = |from, to| {
-        let piece = piece(index, table, from, to);
+        let piece = piece(index, table, from, to, encoding);
         Unit { name: piece.stream.clone(), pieces: vec![piece] }
     };
     if !table.ranges || table.condition.is_some() {
@@ -85,7 +86,7 @@ fn ranges(index: usize, table: &TableInfo) -> Vec<Unit> {
     (0..count).map(|n| unit(Some(n * RANGE_BLOCKS), (n + 1 < count).then_some((n + 1) * RANGE_BLOCKS))).collect()
 }
 
-fn piece(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>) -> Piece {
+fn piece(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>, encoding: &str) -> Piece {
     let blocks = to.unwrap_or(table.blocks).saturating_sub(from.unwrap_or(0));
     let weight = if from.is_none() { table.heap_bytes } else { table.heap_bytes / table.blocks.max(1) * blocks };
     Piece {
@@ -95,7 +96,7 @@ fn piece(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>) ->
         stream: stream(&table.schema, &table.name, from),
         from_block: from,
         to_block: to,
-        sql: copy_out(&table.schema, &table.name, &table.columns, from, to, table.condition.as_deref()),
+        sql: encoded(&copy_out(&table.schema, &table.name, &table.columns, from, to, table.condition.as_deref()), encoding),
         weight,
     }
 }
@@ -138,8 +139,10 @@ mod tests {
     #[test]
     fn ranges_of_a_growing_table_keep_their_boundaries() {
         let of = |blocks| -> Vec<(Option<u64>, Option<u64>)> {
-            let mut found: Vec<_> =
-                units(&[table("t", blocks)], &[], None).iter().map(|u| (u.pieces[0].from_block, u.pieces[0].to_block)).collect();
+            let mut found: Vec<_> = units(&[table("t", blocks)], &[], None, "UTF8")
+                .iter()
+                .map(|u| (u.pieces[0].from_block, u.pieces[0].to_block))
+                .collect();
             found.sort();
             found
         };
@@ -155,7 +158,7 @@ mod tests {
         let tables: Vec<TableInfo> = (0..1000).map(|i| table(&format!("t{i:04}"), 1)).collect();
         let groups = |tables: &[TableInfo]| -> Vec<Vec<String>> {
             let mut all: Vec<Vec<String>> =
-                units(tables, &[], None).iter().map(|u| u.pieces.iter().map(|p| p.stream.clone()).collect()).collect();
+                units(tables, &[], None, "UTF8").iter().map(|u| u.pieces.iter().map(|p| p.stream.clone()).collect()).collect();
             all.sort();
             all
         };
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn all_weight_is_spread_over_the_pieces_and_the_heaviest_come_first() {
         let list = [table("a", 3 * RANGE_BLOCKS + 5), table("b", 2), table("c", RANGE_BLOCKS / 2)];
-        let all = units(&list, &[], None);
+        let all = units(&list, &[], None, "UTF8");
         let total: u64 = all.iter().map(Unit::weight).sum();
         assert_eq!(total, list.iter().map(|t| t.heap_bytes).sum::<u64>());
         assert!(all.windows(2).all(|w| w[0].weight() >= w[1].weight()));

@@ -24,7 +24,7 @@ pub(super) async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> 
     for list in lists.into_iter().filter(|l| !l.is_empty()) {
         let work = Arc::clone(work);
         workers.spawn(async move {
-            let session = work.session(writer(&work.target, None).await?);
+            let session = work.session(writer(&work.target).await?);
             for batch in list.chunks(BATCH) {
                 let text = format!("ANALYZE {}", batch.join(", "));
                 if let Err(error) = session.run("gather statistics", &text).await {

@@ -14,7 +14,7 @@ use super::run::Work;
 use super::statements::{lost, writer};
 use crate::base::sql::{ident, qualified};
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::pg::copy::{TableData, TableStream};
+use crate::pg::copy::{TableData, TableStream, encoded};
 use crate::pg::large_objects::{COPY_SCRATCH, MAKE_SCRATCH};
 use crate::pg::session::Session;
 
@@ -41,10 +41,8 @@ pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result
             .warn("triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned());
     }
     let ordered = if first.silent { Vec::new() } else { order(&tables, &first.session.references().await?) };
-    let mut queue: VecDeque<Task> = ordered.iter().flat_map(|table| tasks(&tables, *table)).collect();
-    if !queue.is_empty() {
-        run(work, &tables, &counts, std::mem::take(&mut queue), 1).await?;
-    }
+    let queue = ordered.iter().flat_map(|table| tasks(&tables, *table)).collect();
+    run(work, &tables, &counts, queue, 1).await?;
     let done: HashSet<usize> = ordered.into_iter().collect();
     let mut rest: Vec<Task> = (0..tables.len()).filter(|i| !done.contains(i)).flat_map(|i| tasks(&tables, i)).collect();
     rest.sort_by(|a, b| b.stream.fingerprint.bytes.cmp(&a.stream.fingerprint.bytes).then(a.stream.stream.cmp(&b.stream.stream)));
@@ -107,7 +105,7 @@ struct Loader {
 
 impl Loader {
     async fn connect(work: &Arc<Work>, tables: &Arc<Vec<TableData>>, counts: &Counts) -> Result<Self> {
-        let session = work.session(writer(&work.target, Some(&work.encoding)).await?);
+        let session = work.session(writer(&work.target).await?);
         let silent = work.silence && session.silence_triggers().await?;
         Ok(Self { work: Arc::clone(work), tables: Arc::clone(tables), counts: Arc::clone(counts), session, silent })
     }
@@ -120,7 +118,7 @@ impl Loader {
             work.progress.advance(stream.fingerprint.bytes);
             return Ok(());
         }
-        let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { copy_in(table) };
+        let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { encoded(&copy_in(table), &work.encoding) };
         let loaded = if table.is_large_objects() {
             load_objects(work, &self.session, stream).await
         } else {

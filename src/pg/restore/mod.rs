@@ -1,6 +1,7 @@
 //! From entries and streams to a database: a plan that a person can read, then its execution.
 
 mod analyze;
+mod defaults;
 mod ledger;
 mod load;
 mod losses;

@@ -106,7 +106,7 @@ pub(super) async fn run_all(work: &Arc<Work>, tasks: Vec<Task>) -> Result<()> {
     for _ in 0..jobs {
         let (work, board, tasks) = (Arc::clone(work), Arc::clone(&board), Arc::clone(&tasks));
         workers.spawn(async move {
-            let session = work.session(writer(&work.target, None).await?);
+            let session = work.session(writer(&work.target).await?);
             let lock = || -> MutexGuard<'_, Board> { board.0.lock().unwrap_or_else(PoisonError::into_inner) };
             loop {
                 let changed = board.1.notified();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::analyze::analyze;
+use super::defaults::taken_back;
 use super::ledger::Ledger;
 use super::load::load_all;
 use super::losses::loans;
@@ -141,7 +142,11 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     if plan.create_database {
         timed(work, "database", create_database(work, &renderer)).await?;
     }
-    let main = work.session(writer(&work.target, None).await?);
+    let main = work.session(writer(&work.target).await?);
+    if plan.options.data_only && plan.options.clean {
+        // Before anything else is removed: tables whose rows cannot be deleted end the restore with everything as it was.
+        timed(work, "removal of rows", empty(&main, &data_of(work, plan))).await?;
+    }
     if !plan.drop.is_empty() {
         timed(work, "removal", remove(work, &main, plan, &renderer)).await?;
     }
@@ -151,10 +156,12 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     let loans = if plan.target.superuser { Vec::new() } else { main.without_create(&loans(&entries, &renderer)).await? };
     lend(work, &main, &loans, false).await?;
     timed(work, "before the rows", before_rows(work, &main, &others, &renderer)).await?;
-    timed(work, "rows", rows(work, &main, plan)).await?;
+    timed(work, "rows", rows(work, plan)).await?;
     timed(work, "after the rows", after_rows(work, &main, &entries, &renderer)).await?;
     lend(work, &main, &loans, true).await?;
-    timed(work, "privileges", finish(work, &main, &entries, &renderer)).await?;
+    let untouched = plan.create_database || plan.options.no_privileges || plan.options.data_only;
+    let taken_back = if untouched { HashMap::new() } else { taken_back(&main, &entries).await? };
+    timed(work, "privileges", finish(work, &main, &entries, &renderer, taken_back)).await?;
     if !plan.tables.is_empty() {
         timed(work, "statistics", analyze(work, plan)).await?;
     }
@@ -266,12 +273,13 @@ async fn lend(work: &Work, session: &Session, loans: &[(String, String)], end: b
     Ok(())
 }
 
-async fn rows(work: &Arc<Work>, session: &Session, plan: &RestorePlan) -> Result<()> {
+fn data_of(work: &Work, plan: &RestorePlan) -> Vec<TableData> {
     let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
-    let tables: Vec<TableData> = work.input.tables.iter().filter(|t| wanted.contains(t.entry.as_str())).cloned().collect();
-    if plan.options.data_only && plan.options.clean {
-        empty(session, &tables).await?;
-    }
+    work.input.tables.iter().filter(|t| wanted.contains(t.entry.as_str())).cloned().collect()
+}
+
+async fn rows(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
+    let tables = data_of(work, plan);
     work.progress.stage("rows", Some(tables.iter().map(|t| t.fingerprint.bytes).sum()));
     load_all(work, tables).await
 }
@@ -344,14 +352,24 @@ fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<Sta
 
 /// Row security, default privileges, then privileges of all objects, then what reads tables as their owner, who sees of them what he saw in the
 /// source, and event triggers last.
-async fn finish(work: &Work, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
+async fn finish(
+    work: &Work,
+    session: &Session,
+    entries: &[&Entry],
+    renderer: &Renderer,
+    mut taken_back: HashMap<String, Vec<Statement>>,
+) -> Result<()> {
     let late = |kind: &'static str| entries.iter().copied().filter(move |e| e.kind == kind);
     run(session, &work.ledger, steps(late("row_security"), renderer)).await?;
     run(session, &work.ledger, steps(late("default_privileges"), renderer)).await?;
     let privileges = entries
         .iter()
         .filter(|e| !work.ledger.is_lost(&e.id))
-        .map(|entry| Step { entry, statements: renderer.finish(entry), failure: Failure::Error })
+        .map(|entry| {
+            let mut statements = taken_back.remove(&entry.id).unwrap_or_default();
+            statements.extend(renderer.finish(entry));
+            Step { entry, statements, failure: Failure::Error }
+        })
         .filter(|step| !step.statements.is_empty())
         .collect();
     run(session, &work.ledger, privileges).await?;

@@ -95,7 +95,7 @@ pub(super) async fn open(target: &Target) -> Result<(Session, bool)> {
 }
 
 /// A session for writing.
-pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Session> {
+pub(super) async fn writer(target: &Target) -> Result<Session> {
     let session = target.connect().await?;
     session.pin(WRITER).await?;
     // Building indexes on a few MiB of memory takes hours longer; a larger setting of the server is left alone.
@@ -107,9 +107,6 @@ pub(super) async fn writer(target: &Target, encoding: Option<&str>) -> Result<Se
         )
         .await?;
     session.silence_event_triggers().await?;
-    if let Some(encoding) = encoding {
-        session.use_encoding(encoding).await?;
-    }
     Ok(session)
 }
 
