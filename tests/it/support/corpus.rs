@@ -1,5 +1,5 @@
 //! Round trips of small databases: `tests/corpus/<kind>--<case>/schema.sql` is loaded, extracted, made again in an empty database from
-//! the entries alone, and `pg_dump` must print the same text for both, rows included.
+//! the entries alone, and `pg_dump` must print the same text for both, rows included, and their catalogs must be alike.
 //!
 //! Lines `-- next` separate batches that run in transactions of their own. A batch may begin with `-- from: 17` (the oldest major that can
 //! run it); where the first cannot run, the case is left out. A case may begin with `-- needs: labels`: it runs where a provider of labels is
@@ -18,6 +18,7 @@ use pgkeep::pg::catalog::extract::{Catalog, TableInfo, extract};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::catalogs;
 use super::server::{Database, LABELLED_MAJORS, Server};
 
 /// Roles that cases may use.
@@ -109,6 +110,10 @@ async fn compare(case: &Case, original: &Database, copy: &Database) -> Result<()
     let (expected, found) = (index_states(original).await?, index_states(copy).await?);
     if expected != found {
         return Err(format!("validity of indexes differs:\n{}", difference(&expected, &found)));
+    }
+    let catalogs = catalogs::differences(original, copy).await;
+    if !catalogs.is_empty() {
+        return Err(format!("the catalogs differ:\n{}", catalogs.join("\n")));
     }
     let again = read_catalog(copy).await?;
     let differences = differing_entries(&catalog.entries, &again.entries);
