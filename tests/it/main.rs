@@ -10,6 +10,7 @@ mod catalog_relations;
 mod elsewhere;
 mod every_catalog;
 mod export;
+mod generated;
 mod incidents;
 mod labels;
 mod lesser;
