@@ -94,6 +94,13 @@ struct Needs {
 }
 
 impl Needs {
+    /// Whoever uses a domain waits for its constraints, too, where that closes no circle: a domain that types are made of can no longer be
+    /// given one.
+    fn add_constraints(&mut self, own: usize, constraints: &HashMap<usize, Vec<usize>>) {
+        let found = self.direct.iter().filter_map(|domain| constraints.get(domain)).flatten();
+        self.indirect.extend(found.copied().filter(|c| *c != own));
+    }
+
     fn all(&self) -> impl Iterator<Item = usize> {
         self.direct.iter().chain(&self.indirect).copied()
     }
@@ -119,7 +126,22 @@ fn needs(drafts: &[Draft], edges: &[Edge]) -> (Vec<Needs>, HashMap<usize, Needs>
         }
         all.push(needs);
     }
+    let constraints = constraints_of_domains(drafts, &ids);
+    for (i, needs) in all.iter_mut().enumerate().chain(definitions.iter_mut().map(|(i, n)| (*i, n))) {
+        needs.add_constraints(i, &constraints);
+    }
     (all, definitions)
+}
+
+/// Constraints of domains by the index of their domain.
+fn constraints_of_domains(drafts: &[Draft], ids: &HashMap<&str, usize>) -> HashMap<usize, Vec<usize>> {
+    let mut all: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (i, draft) in drafts.iter().enumerate().filter(|(_, d)| d.entry.kind == "domain_constraint") {
+        if let Some(domain) = draft.entry.parent.as_deref().and_then(|id| ids.get(id)) {
+            all.entry(*domain).or_default().push(i);
+        }
+    }
+    all
 }
 
 /// Drops indirect needs within a circle.

@@ -251,7 +251,7 @@ impl World {
                 [self.rng.below(3)];
         if self.run(format!("CREATE EXTENSION {name} SCHEMA {}", ident(&schema))).await {
             let sql = format!("{}.{data_type}", ident(&schema));
-            self.add_type_with(&sql, vec![format!("{sample}::{sql}")], false, sorts);
+            self.add_type_with(&sql, vec![format!("{sample}::{sql}")], sorts && schema == "public", sorts);
             if self.rng.one_in(2) {
                 let role = self.role();
                 self.run(format!("GRANT USAGE ON TYPE {sql} TO {role}; REVOKE USAGE ON TYPE {sql} FROM PUBLIC")).await;
