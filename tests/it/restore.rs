@@ -411,6 +411,28 @@ async fn an_interrupted_restore_says_what_it_leaves_behind() {
     original.remove().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_materialised_view_is_filled_with_what_its_owner_may_see() {
+    let server = Server::of(17);
+    let owner = format!("own_{}", random_hex(4));
+    let original = server.database("policies").await;
+    let set_up = format!(
+        "CREATE ROLE {owner}; CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2), (3); GRANT SELECT ON t TO {owner};
+         ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t TO {owner} USING (a > 1);
+         CREATE MATERIALIZED VIEW m AS SELECT * FROM t WITH NO DATA; ALTER MATERIALIZED VIEW m OWNER TO {owner}; REFRESH MATERIALIZED VIEW m"
+    );
+    original.connect().await.batch_execute(&set_up).await.expect("set up");
+    let memory = Memory::default();
+    let backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
+    let (name, url) = fresh(&server);
+    let done = restore(&url, &backup, &memory, &two_jobs()).await.expect("restore");
+    assert!(done.outcome.is_complete(), "{:#?}", done.outcome);
+    assert_eq!(count(&url, &server, "SELECT count(*) FROM m").await, 2);
+    remove(&server, &name).await;
+    original.remove().await;
+    server.admin(&[format!("DROP ROLE {owner}")]).await;
+}
+
 /// As on a managed server: the role that restores may make databases and roles, and is no superuser.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_superuser_can_restore_what_belongs_to_others() {

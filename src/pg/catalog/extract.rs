@@ -10,7 +10,7 @@ use super::kind::{Address, Context, Draft, Kind, class};
 use super::kinds::KINDS;
 use super::order::order;
 use super::row::RowExt;
-use super::{inventory, unmodeled, warnings};
+use super::{inventory, operators, unmodeled, warnings};
 use crate::base::{Error, Result, ResultExt};
 use crate::pg::version::Feature;
 
@@ -54,9 +54,10 @@ pub struct TableInfo {
 
 /// Reads the database that `client` is connected to. Its session is in a REPEATABLE READ transaction with an empty `search_path`.
 pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
-    let drafts = drafts(client, cx, |scope| scope != Scope::Cluster).await?;
+    let mut drafts = drafts(client, cx, |scope| scope != Scope::Cluster).await?;
     let tables = tables(client, cx, &drafts).await?;
     let edges = depends::edges(client).await?;
+    operators::add_paths(client, &mut drafts, &edges).await?;
     inventory::check(client, &drafts).await?;
     let entries = depends::resolve(drafts, &edges);
     let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();

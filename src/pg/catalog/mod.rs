@@ -12,6 +12,7 @@ mod inventory;
 pub mod kind;
 pub mod kinds;
 pub mod meta;
+mod operators;
 mod order;
 pub(crate) mod row;
 mod unmodeled;

@@ -23,7 +23,7 @@ pub(super) const WRITER: &[(&str, &str)] = &[
 pub(super) const ROLE_MAKER: &[(&str, &str)] = &[("createrole_self_grant", "set, inherit")];
 
 /// What a failed entry may leave behind in the session.
-pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET ROLE NONE; SET default_tablespace = ''";
+pub(super) const RESET: &str = "RESET SESSION AUTHORIZATION; SET ROLE NONE; SET default_tablespace = ''; SET search_path = ''";
 
 /// Catalogs of what belongs to a schema: name, column of the schema, condition. Indexes, constraints and the like come with a relation; row types,
 /// array types and multiranges with another object.

@@ -13,6 +13,8 @@ CREATE VIEW no_columns AS SELECT FROM base;
 CREATE FUNCTION of_view(v "Zz first") RETURNS text LANGUAGE sql AS 'SELECT v."na ""me"';
 CREATE VIEW uses_function AS SELECT of_view(z) FROM "Zz first" z;
 COMMENT ON VIEW grouped IS 'by key';
+COMMENT ON RULE "_RETURN" ON grouped IS 'the query of a view';
+COMMENT ON RULE "_RETURN" ON updatable IS 'of another';
 COMMENT ON COLUMN grouped.name IS 'name';
 INSERT INTO base VALUES (1, 'a', 2, '2024-01-01Z');
 -- next

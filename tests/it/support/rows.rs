@@ -34,6 +34,11 @@ impl Memory {
         self.streams.lock().expect("streams").get(name).unwrap_or_else(|| panic!("no stream {name}")).clone()
     }
 
+    /// All streams.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        self.streams.lock().expect("streams").clone()
+    }
+
     /// Replaces one stream.
     pub(crate) fn put(&self, name: &str, bytes: Vec<u8>) {
         self.streams.lock().expect("streams").insert(name.to_owned(), bytes);

@@ -8,7 +8,7 @@ use super::columns;
 use super::relation::{
     COLUMNS, Relation, add_depends_on, depends_on, in_tablespace, storage_parameters, user_relation, with_clause,
 };
-use super::view::{VIEW_COLUMNS, VIEW_TABLES, definition};
+use super::view::{VIEW_COLUMNS, VIEW_TABLES, add_rule_comment, definition};
 use crate::base::Result;
 use crate::base::sql::{Sql, ident};
 use crate::pg::catalog::acl::{AclObject, AclType};
@@ -59,6 +59,7 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     entry.drop = Some(Sql::from(format!("DROP MATERIALIZED VIEW IF EXISTS {name}")));
     apply_meta(&mut entry, row, noun.as_str(), Some(&AclObject::new(AclType::Table, format!("TABLE {name}"), cx.version)))?;
     columns::add_meta(&mut entry, row, &relation, &columns, cx)?;
+    add_rule_comment(&mut entry, row, &relation)?;
     let mut draft = Draft::new(relation.address(), entry);
     draft.also.push(Address::new(class::PG_REWRITE, row.oid("rule_oid")?));
     for column in ["row_type", "array_type"] {

@@ -73,11 +73,15 @@ fn public(row: &Row, cx: &Context) -> Result<Entry> {
         add_comment(&mut entry, &noun, Some(&comment));
     }
     add_labels(&mut entry, &noun, &row.col::<Vec<String>>("labels")?);
-    let everyone = if cx.version.has(Feature::ClosedPublicSchema) { "=U" } else { "=UC" };
     let quoted = ident(&owner);
-    let base = [format!("{quoted}=UC/{quoted}"), format!("{everyone}/{quoted}")];
+    let mut base = vec![format!("{quoted}=UC/{quoted}"), format!("=U/{quoted}")];
     let object = AclObject::new(AclType::Schema, noun.clone(), cx.version);
-    entry.privileges = privileges(&object, &owner, row.col::<Option<Vec<String>>>("acl")?.as_deref(), Some(&base))?;
+    if !cx.version.has(Feature::ClosedPublicSchema) {
+        // What PUBLIC may do in a new database depends on the version of the target.
+        base.pop();
+        entry.privileges.push("REVOKE ALL ON SCHEMA \"public\" FROM PUBLIC".into());
+    }
+    entry.privileges.extend(privileges(&object, &owner, row.col::<Option<Vec<String>>>("acl")?.as_deref(), Some(&base))?);
     if owner != PUBLIC_OWNER {
         add_owner(&mut entry, &noun, &owner);
     }

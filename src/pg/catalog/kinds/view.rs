@@ -10,7 +10,7 @@ use super::relation::{COLUMNS, Relation, storage_parameters, user_relation, with
 use crate::base::sql::{Sql, ident};
 use crate::base::{Error, Result};
 use crate::pg::catalog::acl::{AclObject, AclType};
-use crate::pg::catalog::entry::{Phase, Scope};
+use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, Placeholder, class};
 use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
@@ -20,7 +20,8 @@ pub(super) const KIND: Kind = Kind { name: "view", scope: Scope::Object, query, 
 
 /// What views and materialised views read alike.
 pub(super) const VIEW_COLUMNS: &str = "c.reltype AS row_type, coalesce(rt.typarray, 0::oid) AS array_type,
-    coalesce(c.reloptions, '{}') AS options, r.oid AS rule_oid, pg_get_viewdef(c.oid) AS definition";
+    coalesce(c.reloptions, '{}') AS options, r.oid AS rule_oid, obj_description(r.oid, 'pg_rewrite') AS rule_comment,
+    pg_get_viewdef(c.oid) AS definition";
 
 /// Where [`VIEW_COLUMNS`] come from.
 pub(super) const VIEW_TABLES: &str = "pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -51,6 +52,7 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
     let noun = relation.noun();
     apply_meta(&mut entry, row, noun.as_str(), Some(&AclObject::new(AclType::Table, format!("TABLE {name}"), cx.version)))?;
     columns::add_meta(&mut entry, row, &relation, &columns, cx)?;
+    add_rule_comment(&mut entry, row, &relation)?;
     let rule = Address::new(class::PG_REWRITE, row.oid("rule_oid")?);
     let mut draft = Draft::new(relation.address(), entry);
     draft.also.push(rule);
@@ -64,6 +66,13 @@ fn draft(row: &Row, cx: &Context) -> Result<Draft> {
         shell: false,
     });
     Ok(draft)
+}
+
+/// Adds the comment on the rule that makes the view what it is.
+pub(super) fn add_rule_comment(entry: &mut Entry, row: &Row, relation: &Relation) -> Result<()> {
+    let rule = Sql::from(format!("RULE \"_RETURN\" ON {}", relation.qualified()));
+    meta::add_comment(entry, &rule, row.opt_text("rule_comment")?.as_deref());
+    Ok(())
 }
 
 /// The query of a view without its semicolon.
