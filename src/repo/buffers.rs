@@ -3,8 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use zstd::zstd_safe::compress_bound;
-
+use super::codec::packed_bound;
 use crate::base::limits::{IN_FLIGHT_BYTES, PART_TARGET_BYTES};
 
 /// Buffers kept for later.
@@ -20,7 +19,7 @@ pub(super) struct Buffers {
 impl Buffers {
     /// For parts of at most `part` bytes, packed or not: a buffer that grew step by step would leave its smaller selves behind.
     pub(super) fn new(part: usize) -> Self {
-        Self { capacity: compress_bound(part), kept: Mutex::default() }
+        Self { capacity: packed_bound(part), kept: Mutex::default() }
     }
 
     /// An empty buffer.

@@ -24,6 +24,11 @@ pub struct Packed {
     pub sha256: Checksum,
 }
 
+/// The most bytes that a part of `plain` bytes may take when it is packed.
+pub fn packed_bound(plain: usize) -> usize {
+    zstd::zstd_safe::compress_bound(plain)
+}
+
 /// Compresses a part, in `scratch`: the object is much smaller than the room that compressing needs.
 pub fn pack(plain: &[u8], scratch: &mut Vec<u8>) -> Result<Packed> {
     let broken = |e| Error::internal("compress a part").source(e);
@@ -31,7 +36,7 @@ pub fn pack(plain: &[u8], scratch: &mut Vec<u8>) -> Result<Packed> {
     compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
     scratch.clear();
-    scratch.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+    scratch.reserve(packed_bound(plain.len()));
     compressor.compress_to_buffer(plain, scratch).map_err(broken)?;
     Ok(Packed { sha256: Checksum::of(scratch), stored: Bytes::copy_from_slice(scratch) })
 }
