@@ -1,6 +1,7 @@
 //! Runs the query of every kind in the caller's snapshot and puts what they render into an order in which it can be made again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::{Client, Row};
 
@@ -54,7 +55,13 @@ pub struct TableInfo {
 
 /// Reads the database that `client` is connected to. Its session is in a REPEATABLE READ transaction with an empty `search_path`.
 pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
-    let mut drafts = drafts(client, cx, |scope| scope != Scope::Cluster).await?;
+    extract_with(client, None, cx).await
+}
+
+/// [`extract`], half of the work done by `helper`, whose session is like that of `client` and in the same snapshot. What the helper cannot read,
+/// because a migration stands between it and a lock that `client` has, `client` reads.
+pub(crate) async fn extract_with(client: &Client, helper: Option<&Client>, cx: &Context) -> Result<Catalog> {
+    let mut drafts = drafts(client, helper, cx, |scope| scope != Scope::Cluster).await?;
     let tables = tables(client, cx, &drafts).await?;
     let edges = depends::edges(client).await?;
     operators::add_paths(client, &mut drafts, &edges).await?;
@@ -71,7 +78,7 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
 
 /// Reads what all databases of the server share: roles, memberships, tablespaces.
 pub async fn extract_cluster(client: &Client, cx: &Context) -> Result<Catalog> {
-    let drafts = drafts(client, cx, |scope| scope == Scope::Cluster).await?;
+    let drafts = drafts(client, None, cx, |scope| scope == Scope::Cluster).await?;
     let entries = order(depends::resolve(drafts, &[]), &ranks(), &HashSet::new())?;
     let mut warnings = Vec::new();
     if !cx.reads_passwords {
@@ -84,19 +91,45 @@ fn ranks() -> HashMap<&'static str, usize> {
     KINDS.iter().enumerate().map(|(i, kind)| (kind.name, i)).collect()
 }
 
-async fn drafts(client: &Client, cx: &Context, wanted: impl Fn(Scope) -> bool) -> Result<Vec<Draft>> {
-    let mut all = Vec::new();
-    for kind in KINDS.iter().filter(|k| wanted(k.scope)) {
-        let drafts = read(client, cx, kind).await.context(|| format!("read objects of kind {}", kind.name))?;
-        all.extend(drafts);
+async fn drafts(client: &Client, helper: Option<&Client>, cx: &Context, wanted: impl Fn(Scope) -> bool) -> Result<Vec<Draft>> {
+    let kinds: Vec<&Kind> = KINDS.iter().copied().filter(|k| wanted(k.scope)).collect();
+    let queue = Mutex::new((0..kinds.len()).collect::<VecDeque<usize>>());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let own = async {
+        let mut done = Vec::new();
+        while let Some(i) = next() {
+            done.push((i, read(client, cx, kinds[i]).await?));
+        }
+        Ok::<_, Error>(done)
+    };
+    let beside = async {
+        let mut done = Vec::new();
+        let Some(helper) = helper else { return (done, None) };
+        while let Some(i) = next() {
+            match read(helper, cx, kinds[i]).await {
+                Ok(drafts) => done.push((i, drafts)),
+                Err(error) => {
+                    tracing::info!(%error, "one session reads the rest of the catalogs");
+                    return (done, Some(i));
+                }
+            }
+        }
+        (done, None)
+    };
+    let (own, (others, left)) = tokio::join!(own, beside);
+    let mut done = own?;
+    done.extend(others);
+    if let Some(i) = left {
+        done.push((i, read(client, cx, kinds[i]).await?));
     }
-    Ok(all)
+    done.sort_by_key(|(i, _)| *i);
+    Ok(done.into_iter().flat_map(|(_, drafts)| drafts).collect())
 }
 
 async fn read(client: &Client, cx: &Context, kind: &Kind) -> Result<Vec<Draft>> {
     let Some(sql) = (kind.query)(cx) else { return Ok(Vec::new()) };
-    let rows = query(client, kind.name, &sql).await?;
-    (kind.read)(&rows, cx)
+    let drafts = async { (kind.read)(&query(client, kind.name, &sql).await?, cx) };
+    drafts.await.context(|| format!("read objects of kind {}", kind.name))
 }
 
 /// Runs one catalog query; `what` names it in errors.

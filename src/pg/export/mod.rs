@@ -40,6 +40,8 @@ use crate::base::{Error, Result};
 
 /// How often the catalogs are read again because they changed under us; afterwards the last reading counts, with a warning.
 const CATALOG_TRIES: u32 = 3;
+/// How long the second reader of definitions waits for a lock before it leaves the rest to the first.
+const HELPER_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// How often everything begins again because tables came and went between locks and snapshot, or a definition was locked.
 const SNAPSHOT_TRIES: u32 = 8;
 
@@ -235,7 +237,12 @@ async fn read_once(
     }
     let before = holder.definitions_stamp().await?;
     let cx = context(holder, target).await?;
-    let catalog = extract::extract(holder.client(), &cx).await?;
+    other.begin_at(&snapshot).await?;
+    // It has none of the holder's locks: behind a migration that waits for those it would wait for ever. ROLLBACK takes the limit back.
+    other.limit_lock_waits(HELPER_LOCK_WAIT).await?;
+    let catalog = extract::extract_with(holder.client(), Some(other.client()), &cx).await;
+    other.end_reading().await?;
+    let catalog = catalog?;
     let stable = other.definitions_stamp().await? == before;
     let mut warnings = Vec::new();
     if facts.version.major() > Version::NEWEST_TESTED {
