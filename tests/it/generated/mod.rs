@@ -303,7 +303,18 @@ async fn round_trip(original: &Database, copy: &str, made: &BTreeSet<&str>) -> R
 /// The objects of a dump in the order of their texts.
 fn sorted(dump: &str) -> String {
     // Said where it changes, not for each object.
-    let dump = dump.replace("SET default_tablespace = '';\n\n", "").replace("SET default_table_access_method = heap;\n\n", "");
+    let mut rest = dump;
+    let mut dump = String::with_capacity(rest.len());
+    while let Some((line, after)) = rest.split_once('\n') {
+        rest = after;
+        if line.starts_with("SET default_tablespace = ") || line == "SET default_table_access_method = heap;" {
+            rest = rest.strip_prefix('\n').unwrap_or(rest);
+        } else {
+            dump.push_str(line);
+            dump.push('\n');
+        }
+    }
+    dump.push_str(rest);
     let mut objects: Vec<&str> = dump.split("\n--\n-- ").collect();
     objects.sort_unstable();
     objects.join("\n--\n-- ")

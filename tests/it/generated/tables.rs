@@ -233,6 +233,13 @@ impl World {
              INSERT INTO {name} (t, n) VALUES ('a', 1), ('b', 2)"
         ))
         .await;
+        let (tree, part) = (self.new_name("staple tree"), self.new_name("staple part"));
+        self.run(format!(
+            "CREATE TABLE {tree} (k integer, v text) PARTITION BY LIST (k); CREATE TABLE {part} (gone integer, v text, k integer);
+             ALTER TABLE {part} DROP COLUMN gone; ALTER TABLE {tree} ATTACH PARTITION {part} FOR VALUES IN (1, 2);
+             INSERT INTO {tree} VALUES (1, 'one'), (2, NULL)"
+        ))
+        .await;
         if let Some(function) = function {
             self.run(format!("CREATE INDEX ON {name} (({}))", function.replace("{}", "n"))).await;
         }

@@ -185,8 +185,11 @@ pub(super) fn made(
 ) -> Result<Vec<Sql>> {
     let (schemas, names): (Vec<String>, Vec<String>) = (row.col("parent_schemas")?, row.col("parent_names")?);
     let parents: Vec<String> = schemas.iter().zip(&names).map(|(s, n)| qualified(s, n)).collect();
-    if shape == Shape::Inherits && column_order::differs(columns, &row.col::<Vec<String>>("parent_columns")?) {
-        return Ok(column_order::create(relation, columns, &parents, keyword, tail, cx.version.has(Feature::NotNullConstraints)));
+    if shape == Shape::Inherits {
+        let parent_columns: Vec<String> = row.col("parent_columns")?;
+        if column_order::differs(columns, &parent_columns) {
+            return Ok(column_order::create(relation, columns, (&parents, &parent_columns), keyword, tail, cx));
+        }
     }
     let mut text = format!("{keyword} {}", relation.qualified());
     if shape == Shape::Typed {

@@ -1,0 +1,11 @@
+CREATE TABLE above (a int, label text COLLATE "C", g int GENERATED ALWAYS AS (a + 1) STORED, n text NOT NULL DEFAULT 'n');
+CREATE TABLE redefines (a int DEFAULT 5, own text) INHERITS (above);
+CREATE TABLE redefines_more (a int NOT NULL, n text, "own one" int) INHERITS (above);
+CREATE TABLE below (more int) INHERITS (redefines);
+ALTER TABLE redefines_more ADD COLUMN shared int;
+ALTER TABLE above ADD COLUMN late numeric(5, 2) DEFAULT 1.5, ADD COLUMN shared int;
+ALTER TABLE above ADD COLUMN h int GENERATED ALWAYS AS (shared * 2) STORED;
+INSERT INTO redefines (own) VALUES ('o');
+INSERT INTO redefines_more (a, n, shared) VALUES (1, 'n', 4);
+INSERT INTO below (a, more, late) VALUES (1, 2, 3);
+COMMENT ON COLUMN redefines.g IS 'from a';
