@@ -119,14 +119,23 @@ async fn is_comment_there(session: &Session, entry: &Entry, sql: &str) -> Result
     Ok(session.extension_comment(&entry.name).await?.is_some_and(|text| extension_comment(&entry.name, &text) == sql))
 }
 
-/// Runs one statement; a deadlock or a serialisation failure, which others cause, is tried again.
+/// Before a statement of the same message: plans that hash no values, where there are others.
+const WITHOUT_HASHING: &str = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_hashagg = off;\n";
+
+/// Runs one statement; a deadlock or a serialisation failure, which others cause, is tried again. So is, without hashing, what lacks a
+/// function: the server plans to hash the values of any range type, even where its bounds cannot be hashed.
 async fn execute(session: &Session, sql: &str) -> Result<(), tokio_postgres::Error> {
     let mut tries = 0;
     loop {
         tries += 1;
-        match session.client().batch_execute(sql).await {
-            Err(failure) if tries < 4 && matches!(error::sqlstate(&failure).as_deref(), Some("40P01" | "40001")) => {}
-            other => return other,
+        let Err(failure) = session.client().batch_execute(sql).await else { return Ok(()) };
+        match error::sqlstate(&failure).as_deref() {
+            Some("40P01" | "40001") if tries < 4 => {}
+            Some("42883") => {
+                let again = session.client().batch_execute(&format!("{WITHOUT_HASHING}{sql}")).await;
+                return again.map_err(|_| failure);
+            }
+            _ => return Err(failure),
         }
     }
 }
