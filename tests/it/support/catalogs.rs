@@ -56,7 +56,8 @@ const QUERIES: &[(&str, &str)] = &[
         "owners",
         "SELECT concat_ws('|', c.oid::regclass, c.relkind, c.relowner::regrole) FROM {own}
          UNION ALL SELECT concat_ws('|', p.oid::regprocedure, p.proowner::regrole) FROM pg_proc p WHERE p.proowner <> 10
-         UNION ALL SELECT concat_ws('|', t.oid::regtype, t.typowner::regrole) FROM pg_type t WHERE t.typowner <> 10",
+         UNION ALL SELECT concat_ws('|', t.oid::regtype, t.typowner::regrole) FROM pg_type t
+          WHERE t.typowner <> 10 AND t.typnamespace <> 'pg_toast'::regnamespace",
     ),
 ];
 
