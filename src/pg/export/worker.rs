@@ -128,12 +128,9 @@ async fn read_piece(
     let mut copy = session.copy_out(&piece.sql).await.map_err(failed)?;
     group.begin(&piece.stream)?;
     let mut meter = Meter { left: piece.weight, pending: 0, progress };
-    while let Some(rows) = copy.next().await.map_err(failed)? {
-        if rows.last() != Some(&b'\n') {
-            return Err(Error::integrity("the server sent a piece of a row"));
-        }
-        meter.add(rows.len() as u64);
-        if group.rows(rows)? {
+    while let Some(mut rows) = copy.next().await.map_err(failed)? {
+        meter.add(rows.bytes() as u64);
+        if group.rows(&mut rows)? {
             group.flush().await?;
         }
     }

@@ -1,7 +1,8 @@
 //! The way from the socket to the reader of rows. The driver hands over what COPY sends message by message, and each message is one row; most of
-//! the time of an export would go there. So the stream that the driver reads from takes the rows out, in blocks of many, and leaves it
-//! everything else: it still speaks the protocol.
+//! the time of an export would go there. So the stream that the driver reads from takes the rows out, in blocks of many messages as they came, and
+//! leaves it everything else: it still speaks the protocol.
 
+mod apart;
 mod blocks;
 mod framing;
 
@@ -18,13 +19,15 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_postgres::{CopyOutStream, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use self::blocks::Blocks;
-use self::framing::Framing;
+pub(super) use self::apart::Apart;
+use self::blocks::{Block, Blocks};
+use self::framing::{Framing, Pace};
 
 /// Makes streams that rows can be taken out of, with TLS or without. To the driver it is the maker of TLS connections.
 #[derive(Clone)]
 pub(super) struct Wire {
     tls: Option<MakeRustlsConnect>,
+    pace: Pace,
     rows: Arc<Blocks>,
 }
 
@@ -37,7 +40,8 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// For one session; without `tls` in clear.
     pub(super) fn new(tls: Option<MakeRustlsConnect>) -> Self {
-        Self { tls, rows: Arc::default() }
+        let pace = if Apart::is_here() { Pace::Apart } else { Pace::Shared };
+        Self { tls, pace, rows: Arc::default() }
     }
 
     /// The rows that `stream`, which was started in the session of this wire, brings.
@@ -60,13 +64,14 @@ impl MakeTlsConnect<Socket> for Wire {
             Some(tls) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, domain)?),
             None => None,
         };
-        Ok(Connect { tls, rows: Arc::clone(&self.rows) })
+        Ok(Connect { tls, pace: self.pace, rows: Arc::clone(&self.rows) })
     }
 }
 
 /// One connection about to be made.
 pub(super) struct Connect {
     tls: Option<Tls>,
+    pace: Pace,
     rows: Arc<Blocks>,
 }
 
@@ -81,7 +86,7 @@ impl TlsConnect<Socket> for Connect {
                 Some(tls) => Inner::Encrypted(Box::new(tls.connect(socket).await?)),
                 None => Inner::Plain(socket),
             };
-            Ok(Diverted { inner, framing: Framing::new(self.rows) })
+            Ok(Diverted { inner, framing: Framing::new(self.rows, self.pace) })
         })
     }
 }
@@ -149,22 +154,55 @@ pub(crate) struct Rows {
 /// What the reader has in hand.
 enum Current {
     None,
-    Block(Vec<u8>),
+    Block(Block),
     /// A row that the driver handed over: of a connection that is not diverted.
     Message(Bytes),
 }
 
+/// Rows that came together, in order, each with its newline.
+#[derive(Debug)]
+pub(crate) struct Batch<'a> {
+    /// A row whose message is taken apart already; where a server puts several into one message, all of them.
+    loose: &'a [u8],
+    messages: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Bytes that came, a few more than the rows have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.loose.len() + self.messages.len()
+    }
+
+    fn next_loose(&mut self) -> &'a [u8] {
+        let end = memchr::memchr(b'\n', self.loose).map_or(self.loose.len(), |newline| newline + 1);
+        let (row, rest) = self.loose.split_at(end);
+        self.loose = rest;
+        row
+    }
+}
+
+impl<'a> Iterator for Batch<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.loose.is_empty() {
+            (self.loose, self.messages) = blocks::split_first(self.messages)?;
+        }
+        Some(self.next_loose())
+    }
+}
+
 impl Rows {
-    /// The next rows, each with its newline; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<&[u8]>, tokio_postgres::Error> {
+    /// The next rows; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Batch<'_>>, tokio_postgres::Error> {
         if let Current::Block(block) = std::mem::replace(&mut self.current, Current::None) {
             self.blocks.give_back(block);
         }
         self.current = poll_fn(|cx| self.poll_next(cx)).await?;
         Ok(match &self.current {
             Current::None => None,
-            Current::Block(block) => Some(block),
-            Current::Message(row) => Some(row),
+            Current::Block(block) => Some(Batch { loose: &[], messages: block.messages() }),
+            Current::Message(row) => Some(Batch { loose: row, messages: &[] }),
         })
     }
 
@@ -190,5 +228,18 @@ impl Drop for Rows {
         if !self.ended {
             self.blocks.abandon();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_with_several_rows_is_taken_apart() {
+        let message = |body: &[u8]| [&[b'd'][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat();
+        let messages = [message(b"a\n"), message(b"b\nc\n"), message(b"\n")].concat();
+        let rows: Vec<&[u8]> = Batch { loose: &[], messages: &messages }.collect();
+        assert_eq!(rows, [b"a\n", b"b\n", b"c\n", &b"\n"[..]]);
     }
 }
