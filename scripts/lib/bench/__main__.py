@@ -22,7 +22,7 @@ from server import Server, ServerError
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
-QUICK_SCALE, QUICK_REPEAT = 0.25, 3
+QUICK_SCALE, QUICK_REPEAT = 0.2, 3
 
 
 def say(text):
@@ -169,7 +169,7 @@ def measured(options, run):
     """Measures the rows one after another and prints each; gives all results, also when a later row fails."""
     results, failure = [], None
     for row in chosen(options):
-        say(f"measuring {row.name}: {row.about}")
+        say(f"{datetime.datetime.now():%H:%M:%S} measuring {row.name}: {row.about}")
         try:
             results.append(row.measure(run))
         except (CommandFailed, ServerError, OSError, RuntimeError, ValueError) as e:

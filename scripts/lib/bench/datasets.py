@@ -13,6 +13,9 @@ FINANCE = REPOSITORY / "tests/sample/finance.sql"
 # What stands in finance.sql behind the rows: big tables are filled before it.
 BEHIND_ROWS = "-- Constraints, statistics and options that come once there are rows -"
 
+# One aggregate of the file's own, in SQL, would take more of a restore than all rows and indexes: its view is made with another.
+SLOW, QUICK = "finance.product(exchange_rate ORDER BY id) IS NOT NULL", "bool_and(exchange_rate IS NOT NULL)"
+
 MIB = 1 << 20
 TRANSACTION_BYTES = 236
 CHANGE_BYTES = 372
@@ -89,8 +92,9 @@ def together(server, database, scripts):
 def fill_finance(server, database, megabytes):
     """The sample application's 43 tables; five months and the audit trail carry the bytes."""
     before, mark, after = FINANCE.read_text().partition(BEHIND_ROWS)
-    if not mark:
-        raise ValueError(f"{FINANCE} has no line that begins with '{BEHIND_ROWS}'")
+    if not mark or after.count(SLOW) != 1:
+        raise ValueError(f"{FINANCE} has changed: '{BEHIND_ROWS}' and '{SLOW}' are expected in it once")
+    after = after.replace(SLOW, QUICK)
     total = megabytes * MIB
     # Accounts grow with the transactions: the file makes one for each 500 of its own.
     own = max(1000, total // TRANSACTION_BYTES // 20)

@@ -14,6 +14,7 @@ from figures import Sample
 # Often enough to miss little of a peak just before the end, rarely enough to cost nothing.
 POLL_SECONDS = 0.02
 TERM_SECONDS = 15
+SAID_LINES = 40
 
 
 class CommandFailed(Exception):
@@ -21,7 +22,13 @@ class CommandFailed(Exception):
 
     def __init__(self, command, code, output):
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        super().__init__(f"{shlex.join(map(str, command))}\n{how}; it said:\n{output.strip() or '(nothing)'}")
+        super().__init__(f"{shlex.join(map(str, command))}\n{how}; it said:\n{tail(output) or '(nothing)'}")
+
+
+def tail(output):
+    """The last lines: where an error is."""
+    lines = output.strip().splitlines()
+    return "\n".join((["…"] if len(lines) > SAID_LINES else []) + lines[-SAID_LINES:])
 
 
 def run(command, environment=None, directory=None):
@@ -46,7 +53,7 @@ def run(command, environment=None, directory=None):
             watch.stop()
         output, complaint = text(out), text(err)
     if process.returncode != 0:
-        raise CommandFailed(command, process.returncode, complaint + output)
+        raise CommandFailed(command, process.returncode, output + complaint)
     return Sample(seconds, cpu=usage.ru_utime + usage.ru_stime, peak=watch.peak), output
 
 

@@ -208,7 +208,8 @@ def second(run):
     checks = [
         ratio("time / limit (drain)", ours, samples["limit (drain)"], "seconds", 1.1),
         ratio(f"time / full {DUMP}", ours, samples[DUMP], "seconds", 1.0, below=True),
-        ratio("bytes / first backup's", ours, [first] * run.repeat, "written", 0.001, below=True),
+        # Table of contents, head and run record grow with the number of objects, not with the rows: of small data they are a larger share.
+        ratio("bytes / first backup's", ours, [first] * run.repeat, "written", 0.001 if run.scale >= 1 else None, below=True),
     ]
     return Result("second", titled(f"second backup, nothing changed, finance {run.size(1)}", samples), samples, checks)
 
@@ -381,9 +382,10 @@ def history(run):
     return Result("history", f"a vault of {backups} backups, {files} files", samples, checks)
 
 
-@row("pgcopydb", "pgcopydb clone of finance, 1 GB, against backup and restore")
+@row("pgcopydb", "pgcopydb clone of one table of 4 GB, from server to server, against backup and restore")
 def pgcopydb(run):
-    server, rivals, database = run.server(), run.rivals(), run.data().finance(1)
+    # Of one table, because Debian's pgcopydb cannot quote all the names of the finance sample.
+    server, rivals, database = run.server(), run.rivals(), run.data().big_table()
 
     def ours():
         vault = Vault(run.tools, server, database)
@@ -396,7 +398,7 @@ def pgcopydb(run):
 
     samples = interleaved(run.repeat, {"pgkeep backup, restore": ours, "pgcopydb clone": lambda: rivals.pgcopydb(database)})
     checks = [ratio("time / pgcopydb clone", samples["pgkeep backup, restore"], samples["pgcopydb clone"], "seconds")]
-    return Result("pgcopydb", f"from server to server, finance {run.size(1)}", samples, checks)
+    return Result("pgcopydb", f"from server to server, one table of {run.size(4)}", samples, checks)
 
 
 @row("help", "pgkeep --help", quick=True)
