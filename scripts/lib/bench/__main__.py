@@ -22,6 +22,8 @@ from server import Server, ServerError
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[2]
+# WAL between checkpoints, and what nobody should have to do without.
+RESERVE_BYTES = 8 << 30
 QUICK_SCALE, QUICK_REPEAT = 0.2, 3
 
 
@@ -52,12 +54,17 @@ class Servers:
         return str(self._folder / f"pg{major}")
 
     def _script(self, *arguments):
-        # A session of its own: Ctrl-C is for this program, which stops servers in order.
-        done = subprocess.run([str(HERE / "server.sh"), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                              check=False, start_new_session=True)
-        if done.returncode != 0:
-            raise CommandFailed(["server.sh", *arguments], done.returncode, "(see above)")
-        return done.stdout
+        # A session of its own: Ctrl-C is for this program, which lets a server come up before it stops it again.
+        process = subprocess.Popen([str(HERE / "server.sh"), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                                   start_new_session=True)
+        try:
+            said, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+        if process.returncode != 0:
+            raise CommandFailed(["server.sh", *arguments], process.returncode, "(see above)")
+        return said
 
 
 class Run:
@@ -74,11 +81,18 @@ class Run:
 
     def data(self, major=17):
         if major not in self._data:
-            self._data[major] = datasets.Data(self.server(major), self.scale, say)
+            self._data[major] = datasets.Data(self.server(major), self.scale, say, self.room)
         return self._data[major]
 
     def rivals(self, major=17):
         return Rivals(self.tools, self.server(major), major)
+
+    def room(self, size):
+        """Fails unless `size` bytes and a reserve fit on the disk: a full one would fail somebody else as well."""
+        free = shutil.disk_usage(self.tools.work).free
+        if free < size + RESERVE_BYTES:
+            raise RuntimeError(f"{(size + RESERVE_BYTES) / 1e9:.0f} GB of disk are needed below {self.tools.work.parent}, {free / 1e9:.0f} GB are free;"
+                               " set PGKEEP_BENCH_DIR to a larger disk, or --scale to less than 1")
 
     def size(self, gigabytes):
         scaled = gigabytes * self.scale

@@ -33,31 +33,33 @@ def fingerprint():
 class Data:
     """The databases of one server, each made when it is first asked for."""
 
-    def __init__(self, server, scale, say):
-        self._server, self._scale, self._say = server, scale, say
+    def __init__(self, server, scale, say, room):
+        """`room` is told how many bytes are about to be written, and fails where there are not as many."""
+        self._server, self._scale, self._say, self._room = server, scale, say, room
 
     def finance(self, gigabytes):
-        return self._made(f"finance_{self._scaled(gigabytes * 1024)}mb", fill_finance, gigabytes * 1024)
+        return self._made(f"finance_{self._scaled(gigabytes * 1024)}mb", fill_finance, gigabytes * 1024, MIB)
 
     def big_table(self, gigabytes=4):
-        return self._made(f"big_table_{self._scaled(gigabytes * 1024)}mb", fill_big_table, gigabytes * 1024)
+        return self._made(f"big_table_{self._scaled(gigabytes * 1024)}mb", fill_big_table, gigabytes * 1024, MIB)
 
     def small_tables(self, count=10_000):
-        return self._made(f"small_tables_{self._scaled(count)}", fill_small_tables, count)
+        return self._made(f"small_tables_{self._scaled(count)}", fill_small_tables, count, 64 << 10)
 
     def wide_rows(self, gigabytes=1):
-        return self._made(f"wide_rows_{self._scaled(gigabytes * 1024)}mb", fill_wide_rows, gigabytes * 1024)
+        return self._made(f"wide_rows_{self._scaled(gigabytes * 1024)}mb", fill_wide_rows, gigabytes * 1024, MIB)
 
     def large_objects(self, count=500_000):
-        return self._made(f"large_objects_{self._scaled(count)}", fill_large_objects, count)
+        return self._made(f"large_objects_{self._scaled(count)}", fill_large_objects, count, 2 << 10)
 
     def _scaled(self, size):
         return max(1, round(size * self._scale))
 
-    def _made(self, name, fill, size):
+    def _made(self, name, fill, size, unit):
         marked = f"SELECT 1 FROM pg_database WHERE datname = '{name}' AND NOT datistemplate"
         if self._server.query(marked):
             return name
+        self._room(2 * self._scaled(size) * unit)
         self._say(f"making {name}")
         # Renamed when it is whole: one that was interrupted is made again.
         self._server.query(f"DROP DATABASE IF EXISTS unfinished_{name}")

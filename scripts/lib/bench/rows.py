@@ -263,9 +263,14 @@ def after_a_day(run):
     return Result("day", titled(f"second backup after a day of work, finance {run.size(1)}", samples), samples, checks, [spread.note()])
 
 
+def database_bytes(server, database):
+    return int(server.query(f"SELECT pg_database_size('{database}')")[0][0])
+
+
 def restores(run, name, database, title, goal):
     """A restore against pg_restore -j2, each into a new database."""
     server, rivals = run.server(), run.rivals()
+    run.room(database_bytes(server, database) * 3 // 2)
     vault, dump = Vault(run.tools, server, database), run.tools.folder("dump")
     vault.backup()
     rivals.dump_directory(database, "zstd:1", keep=dump)
@@ -310,7 +315,9 @@ def drill(run):
 def memory(run):
     server, samples = run.server(), {}
     for gigabytes in (1, 8):
-        vault = Vault(run.tools, server, run.data().finance(gigabytes))
+        database = run.data().finance(gigabytes)
+        run.room(database_bytes(server, database) * 3 // 2)
+        vault = Vault(run.tools, server, database)
         for what, call in (("backup", vault.backup), ("restore", vault.restore), ("drill", lambda: vault.verify("restore"))):
             samples[f"{what} of {run.size(gigabytes)}"] = [call()]
         vault.remove()
