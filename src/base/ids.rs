@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Error, Result};
 
@@ -87,8 +87,7 @@ impl From<&BackupId> for RunId {
 }
 
 /// SHA-256 of a part's plaintext: its name in the vault.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartId([u8; 32]);
 
 impl PartId {
@@ -104,7 +103,7 @@ impl PartId {
 
 impl fmt::Display for PartId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        write_hex32(f, &self.0)
     }
 }
 
@@ -121,30 +120,63 @@ impl FromStr for PartId {
     }
 }
 
-impl TryFrom<String> for PartId {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
 impl From<PartId> for String {
     fn from(id: PartId) -> Self {
         id.to_string()
     }
 }
 
-/// 64 lower-case hexadecimal digits as 32 bytes.
-pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    if digits.len() != 64 || digits.iter().any(u8::is_ascii_uppercase) {
-        return None;
+impl Serialize for PartId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
-    let mut out = [0u8; 32];
+}
+
+impl<'de> Deserialize<'de> for PartId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_str(Hex32).map(Self)
+    }
+}
+
+/// 64 lower-case hexadecimal digits as 32 bytes. A prune parses millions.
+pub fn parse_hex32(text: impl AsRef<[u8]>) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = text.as_ref().try_into().ok()?;
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => 0xff,
+    };
+    let (mut out, mut bad) = ([0u8; 32], 0);
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        let (high, low) = (value(pair[0]), value(pair[1]));
+        bad |= (high | low) & 0xf0;
+        *byte = high << 4 | low & 0x0f;
     }
-    Some(out)
+    (bad == 0).then_some(out)
+}
+
+/// Writes 32 bytes as 64 lower-case hexadecimal digits.
+pub fn write_hex32(f: &mut fmt::Formatter<'_>, bytes: &[u8; 32]) -> fmt::Result {
+    let mut text = [0u8; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 0x0f)];
+    }
+    f.write_str(str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
+
+/// Reads 32 bytes from a string of 64 lower-case hexadecimal digits, without a copy of it.
+#[derive(Debug)]
+pub struct Hex32;
+
+impl serde::de::Visitor<'_> for Hex32 {
+    type Value = [u8; 32];
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hexadecimal digits")
+    }
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        parse_hex32(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+    }
 }
 
 #[cfg(test)]
@@ -167,6 +199,21 @@ mod tests {
     fn part_ids_round_trip() {
         let id = PartId::new([0xab; 32]);
         assert_eq!(id.to_string().parse::<PartId>().expect("parse"), id);
-        assert!("ab".parse::<PartId>().is_err());
+        assert_eq!(serde_json::to_string(&id).expect("serialise"), format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<PartId>(&format!("\"{id}\"")).expect("parse"), id);
+        let all: [u8; 32] = std::array::from_fn(|i| (i * 37) as u8);
+        assert_eq!(PartId::new(all).to_string().parse::<PartId>().expect("parse"), PartId::new(all));
+        let text = id.to_string();
+        for bad in [
+            "ab",
+            &text.to_uppercase(),
+            &text[1..],
+            &text.replace('a', "g"),
+            &text.replacen('a', "`", 1),
+            &text.replacen('a', ":", 1),
+        ] {
+            assert!(bad.parse::<PartId>().is_err(), "{bad}");
+            assert!(serde_json::from_str::<PartId>(&format!("\"{bad}\"")).is_err(), "{bad}");
+        }
     }
 }

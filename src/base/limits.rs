@@ -14,8 +14,15 @@ pub const PART_MAX_BYTES: usize = 8 << 20;
 pub const ZSTD_LEVEL: i32 = 1;
 /// Bytes of parts between "cut" and "stored" over all workers, as plaintext until they are compressed: bounds memory whatever the store's speed.
 pub const IN_FLIGHT_BYTES: usize = 16 << 20;
-/// Requests in flight to one store.
-pub const STORE_CONCURRENCY: usize = 16;
+/// Requests in flight to one bucket: what costs is small documents, thousands of them, whose answers take 20 ms each. Parts in flight are
+/// bounded by their bytes.
+pub const STORE_CONCURRENCY: usize = 64;
+/// Files read or written at once in a folder: each takes a thread.
+pub const FOLDER_CONCURRENCY: usize = 16;
+/// Keys in one answer to a listing.
+pub const LISTING_PAGE: usize = 1000;
+/// Places from which one long listing is read at once.
+pub const LISTING_CONCURRENCY: usize = 16;
 /// How long a lease is valid without renewal: a dead holder is replaced within a minute or two.
 pub const LEASE_TTL: Duration = Duration::from_secs(60);
 /// How often a holder renews: three chances before expiry.
@@ -55,8 +62,10 @@ pub const READ_AHEAD_BYTES: usize = 16 << 20;
 pub const READ_CACHE_BYTES: usize = 16 << 20;
 /// How long after its expiry the lease of a prune is left alone: longer than a delete request can be on its way.
 pub const SWEEP_MARGIN: Duration = Duration::from_secs(5 * 60);
-/// Contents read at once by a prune or verification: each may be some 16 MiB.
-pub const CONTENTS_CONCURRENCY: usize = 4;
+/// Bytes of contents that a prune holds at once, as they are stored.
+pub const CONTENTS_BYTES: usize = 32 << 20;
+/// Bytes of parts that a verification reads ahead, as they are stored.
+pub const VERIFY_AHEAD_BYTES: usize = 16 << 20;
 /// Age at which a temporary of a folder store is taken for the remains of a killed process and removed: no write lasts this long.
 pub const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Wait for a connection to a store.

@@ -12,12 +12,12 @@ use super::context::{Context, Place};
 use super::list::{self, Proofs};
 use super::run::{Recorder, fail_stale, under_lease};
 use super::sink::VaultSink;
-use super::toc::{DatabaseSummary, SourceSummary, Toc};
+use super::toc::{self, DatabaseSummary, SourceSummary};
 use crate::base::clock::{self, Stopwatch};
 use crate::base::ids::{BackupId, RunId};
 use crate::base::shutdown::Shutdown;
 use crate::base::sql::Sql;
-use crate::base::{Error, Result, ResultExt};
+use crate::base::{Error, Kind, Result, ResultExt};
 use crate::pg::catalog::entry::Entry;
 use crate::pg::connect::Target;
 use crate::pg::export::{ClusterExport, Export, ExportOptions, export, export_cluster};
@@ -27,7 +27,7 @@ use crate::policy::{Databases, Policy};
 use crate::repo::commit::Commit;
 use crate::repo::head::{Counts, Head};
 use crate::repo::lease::{Lease, Purpose};
-use crate::repo::listing::Listing;
+use crate::repo::listing::Ids;
 use crate::repo::proofs::{Level, Proof};
 use crate::repo::runs::RunKind;
 use crate::repo::writer::Writer;
@@ -101,14 +101,13 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
         Ok(databases) => databases,
         Err(error) => return Err(record_failure(cx, &place, &id, options, error).await),
     };
-    let known = cx.find_vault(name).await?.1.is_some();
-    let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
+    let (vault, new_vault) = open_or_create(cx, &place, policy).await?;
     let head = under_lease(cx, &vault, "backup", Purpose::Write, async |lease, shutdown| {
         let mut recorder = Recorder::start(&vault, RunId::from(&id), RunKind::Backup, options.label.as_deref()).await?;
         recorder.about(&id);
         let work = Work {
             cx,
-            new_vault: !known,
+            new_vault,
             vault: &vault,
             policy,
             source,
@@ -126,6 +125,16 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     .await?;
     cx.progress.finish();
     report(&place, &vault, head, options.pin, watch.elapsed())
+}
+
+/// The policy's vault, and whether it was made now.
+async fn open_or_create(cx: &Context, place: &Place, policy: &Policy) -> Result<(Vault, bool)> {
+    match Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await {
+        Err(error) if error.kind() == Kind::NotFound => {}
+        opened => return Ok((opened?, false)),
+    }
+    let text = policy.text_without_secrets();
+    Ok((Vault::open_or_create(place.store.clone(), &place.name, text, cx.clock.clone()).await?, true))
 }
 
 /// A run that fails before it has the lease is a failed run all the same, where there is a vault to say so in.
@@ -210,19 +219,25 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&self, id: &BackupId, options: &BackupOptions, recorder: &mut Recorder) -> Result<Head> {
-        for stale in fail_stale(self.vault, self.lease, &RunId::from(id)).await? {
-            tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
-        }
-        self.vault.record_policy_text(self.policy.text_without_secrets()).await?;
         let started_at = self.cx.clock.now();
         recorder.stage("export");
-        let writer =
-            Arc::new(Writer::begin(self.vault, self.lease, id.clone(), self.cx.progress.clone(), self.shutdown.clone()).await?);
+        let run = RunId::from(id);
+        let begin = Writer::begin(self.vault, self.lease, id.clone(), self.cx.progress.clone(), self.shutdown.clone());
+        let (writer, stale, last_good, ()) = tokio::try_join!(
+            begin,
+            fail_stale(self.vault, self.lease, &run),
+            self.last_good(),
+            self.vault.record_policy_text(self.policy.text_without_secrets()),
+        )?;
+        for stale in stale {
+            tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
+        }
+        let writer = Arc::new(writer);
         let (cluster, exports) = self.export(&writer).await?;
         recorder.end_stage(exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.bytes).sum());
         recorder.stage("commit");
         self.cx.progress.stage("commit", None);
-        let commit = self.commit(&cluster, &exports, started_at, options).await?;
+        let commit = self.commit(cluster, exports, started_at, options, last_good.as_ref())?;
         let writer = Arc::into_inner(writer).ok_or_else(|| Error::internal("a worker still holds the writer"))?;
         let head = writer.commit(commit).await?;
         recorder.stats(serde_json::to_value(head.counts).unwrap_or_default());
@@ -273,26 +288,23 @@ impl Work<'_> {
         .hint("run the backup again"))
     }
 
-    async fn commit(
+    fn commit(
         &self,
-        cluster: &ClusterExport,
-        exports: &[Export],
+        cluster: ClusterExport,
+        exports: Vec<Export>,
         started_at: Timestamp,
         options: &BackupOptions,
+        last_good: Option<&Counts>,
     ) -> Result<Commit> {
-        let mut toc = Toc::new(cluster);
-        for export in exports {
-            toc.add(export, &self.excluded());
-        }
         let counts = Counts {
             rows: exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.rows).sum(),
             plain_bytes: exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.bytes).sum(),
-            objects: toc.cluster.len() as u64 + exports.iter().map(|e| e.entries.len() as u64).sum::<u64>(),
+            objects: cluster.entries.len() as u64 + exports.iter().map(|e| e.entries.len() as u64).sum::<u64>(),
             tables: exports.iter().map(|e| e.tables.iter().filter(|t| !t.is_large_objects()).count() as u64).sum(),
             ..Counts::default()
         };
         let mut warnings = cluster.warnings.clone();
-        for export in exports {
+        for export in &exports {
             warnings.extend(export.warnings.iter().cloned());
             warnings.extend(export.unmodeled.iter().map(|what| format!("not in the backup: {what}")));
         }
@@ -311,11 +323,11 @@ impl Work<'_> {
             consistent_at,
             label: options.label.clone(),
             keep_until: options.keep_for.map(|d| clock::add(consistent_at, d)),
-            source: serde_json::to_value(self.summary(exports))
+            source: serde_json::to_value(self.summary(&exports))
                 .map_err(|e| Error::internal("write the source's summary").source(e))?,
-            anomalies: anomaly::find(&counts, self.last_good().await?.as_ref()),
+            anomalies: anomaly::find(&counts, last_good),
             warnings,
-            documents: toc.documents()?,
+            documents: toc::documents(cluster, exports, &self.excluded())?,
             objects: counts.objects,
             tables: counts.tables,
         })
@@ -328,13 +340,17 @@ impl Work<'_> {
     /// What the database was last known to be: the newest backup that was drilled, or that was suspicious and somebody said that it is right; else the
     /// newest that is not suspicious.
     async fn last_good(&self) -> Result<Option<Counts>> {
-        let (listing, proofs, pins) =
-            (Listing::read(self.vault).await?, Proofs::read(self.vault).await?, pins::all(self.vault).await?);
+        let (ids, proofs, pins) = tokio::try_join!(Ids::read(self.vault), Proofs::read(self.vault), pins::all(self.vault))?;
         let suspicious = |h: &Head| !h.anomalies.is_empty();
-        let acknowledged = |h: &Head| suspicious(h) && pins.iter().any(|p| p.backup == h.backup);
-        let drilled = |h: &Head| !suspicious(h) && proofs.level(&h.backup) >= Some(Level::Restore);
-        let newest = |wanted: &dyn Fn(&Head) -> bool| listing.backups.iter().rev().find(|h| wanted(h)).map(|h| h.counts);
-        Ok(newest(&|h| drilled(h) || acknowledged(h)).or_else(|| newest(&|h| !suspicious(h))))
+        let pinned = |id: &BackupId| pins.iter().any(|p| p.backup == *id);
+        let drilled = |id: &BackupId| proofs.level(id) >= Some(Level::Restore);
+        let judged = |h: &Head| if suspicious(h) { pinned(&h.backup) } else { drilled(&h.backup) };
+        let judged = ids.newest(|id| pinned(id) || drilled(id), judged).await?;
+        let newest = match judged {
+            None => ids.newest(|_| true, |h| !suspicious(h)).await?,
+            judged => judged,
+        };
+        Ok(newest.map(|h| h.counts))
     }
 
     fn summary(&self, exports: &[Export]) -> SourceSummary {

@@ -25,13 +25,13 @@ const RESTORE_FAILURES: [&str; 4] = ["restore-failed", "restore-error", "rows-mi
 
 /// Restores every database of a backup and compares. Damage is a finding; a server that cannot be had is an error.
 pub async fn drill(cx: &Context, vault: &Vault, head: &Head, place: &Place) -> Result<(Vec<Finding>, Value)> {
-    let reader = match BackupReader::open(vault, head).await {
+    let (reader, documents) = match BackupReader::open_apart(vault, head).await {
         Err(error) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => {
             return Ok((vec![Finding::damage("contents-damaged", "contents", error.full_message())], Value::Null));
         }
         other => other?,
     };
-    let toc = match Toc::parse(reader.contents()) {
+    let toc = match Toc::parse(documents) {
         Err(error) if error.kind() == Kind::Integrity => {
             return Ok((vec![Finding::damage("contents-damaged", "contents", error.full_message())], Value::Null));
         }

@@ -13,7 +13,7 @@ use crate::base::units::format_duration;
 use crate::base::{Error, Result};
 use crate::repo::head::Head;
 use crate::repo::listing::Listing;
-use crate::repo::proofs::Level;
+use crate::repo::proofs::{self, Level};
 use crate::repo::runs::{self, Run, RunKind, RunState};
 use crate::repo::{Vault, lease, pins};
 
@@ -96,8 +96,9 @@ async fn status_of(cx: &Context, name: &str) -> Result<PolicyStatus> {
 }
 
 async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: &mut PolicyStatus) -> Result<()> {
-    let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
-    let last_run = runs::newest_where(vault, |r: &Run| r.kind == RunKind::Backup).await?;
+    let last_run = runs::newest_where(vault, |r: &Run| r.kind == RunKind::Backup);
+    let (listing, proofs, pins, last_run) =
+        tokio::try_join!(Listing::read(vault), Proofs::read(vault), pins::all(vault), last_run)?;
     status.backups = listing.backups.len();
     status.problems.extend(listing.damaged.iter().map(|d| format!("backup {}: {}", d.backup, d.error)));
     let acknowledged = |h: &Head| h.anomalies.is_empty() || pins.iter().any(|p| p.backup == h.backup);
@@ -124,9 +125,11 @@ async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: 
         status.problems.push(format!("the last verification of backup {} failed", head.backup));
     }
     if let Some(head) = listing.backups.iter().rev().find(|h| proofs.level(&h.backup) == Some(Level::Restore)) {
-        let proof = proofs.of(&head.backup).iter().rev().find(|p| p.passed && p.level == Level::Restore);
+        let drill = proofs.of(&head.backup).iter().rev().find(|v| v.passed && v.level == Level::Restore);
         status.last_proven = Some(head.backup.clone());
-        status.last_proof_at = proof.map(|p| p.at);
+        status.last_proof_at = drill.map(|v| v.at);
+        let documents = proofs::of(vault, &head.backup).await?;
+        let proof = documents.iter().rev().find(|p| p.passed && p.level == Level::Restore);
         status.restore_seconds = proof.map(|p| restore_seconds(&p.details));
     }
     if let Some(run) = last_run {

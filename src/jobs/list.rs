@@ -15,25 +15,21 @@ use crate::repo::Vault;
 use crate::repo::head::{Counts, Head};
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::pins::{self, Pin};
-use crate::repo::proofs::{self, Level, Proof};
+use crate::repo::proofs::{self, Level, Proof, Verdict};
 use crate::repo::reader::read_contents;
 
 /// What is known of the proofs of a vault's backups.
 #[derive(Debug, Default)]
-pub struct Proofs(HashMap<BackupId, Vec<Proof>>);
+pub struct Proofs(HashMap<BackupId, Vec<Verdict>>);
 
 impl Proofs {
-    /// Reads all.
+    /// Reads what all of them say.
     pub async fn read(vault: &Vault) -> Result<Self> {
-        let mut by_backup: HashMap<BackupId, Vec<Proof>> = HashMap::new();
-        for proof in proofs::all(vault).await? {
-            by_backup.entry(proof.backup.clone()).or_default().push(proof);
-        }
-        Ok(Self(by_backup))
+        Ok(Self(proofs::verdicts(vault).await?))
     }
 
     /// Those of one backup, oldest first.
-    pub fn of(&self, backup: &BackupId) -> &[Proof] {
+    pub fn of(&self, backup: &BackupId) -> &[Verdict] {
         self.0.get(backup).map_or(&[], Vec::as_slice)
     }
 
@@ -147,7 +143,7 @@ async fn list_one(cx: &Context, name: &str, at: Option<&str>, report: &mut ListR
     let Some(vault) = vault else {
         return at.map_or(Ok(()), |_| Err(Error::not_found(format!("policy {name} has no backup yet"))));
     };
-    let (listing, proofs, pins) = (Listing::read(&vault).await?, Proofs::read(&vault).await?, pins::all(&vault).await?);
+    let (listing, proofs, pins) = tokio::try_join!(Listing::read(&vault), Proofs::read(&vault), pins::all(&vault))?;
     for damaged in &listing.damaged {
         report.problems.push(format!("{name}: backup {}: {}", damaged.backup, damaged.error));
     }
@@ -239,8 +235,10 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
     let (_, vault) = cx.vault(policy).await?;
     let listing = Listing::read(&vault).await?;
     let head = listing.find(&select::by_id(backup)?)?;
-    let (proofs, pins) = (Proofs::read(&vault).await?, pins::all(&vault).await?);
-    let toc = Toc::parse(&read_contents(&vault, head).await?)?;
+    let proofs_of = proofs::of(&vault, &head.backup);
+    let (said, pins, proofs, contents) =
+        tokio::try_join!(Proofs::read(&vault), pins::all(&vault), proofs_of, read_contents(&vault, head))?;
+    let toc = Toc::parse(contents.documents)?;
     let mut tables: Vec<TableRow> = Vec::new();
     for database in &toc.databases {
         tables.extend(database.tables.iter().map(|t| TableRow {
@@ -254,13 +252,13 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
     }
     tables.sort_by(|a, b| (b.bytes, &a.schema, &a.table).cmp(&(a.bytes, &b.schema, &b.table)));
     Ok(ShowReport {
-        row: row(policy, head, &proofs, &pins)?,
+        row: row(policy, head, &said, &pins)?,
         vault: vault.describe(),
         source: source(head)?,
         warnings: head.warnings.clone(),
         kinds: toc.kinds(),
         tables,
-        proofs: proofs.of(&head.backup).to_vec(),
+        proofs,
         pin: pins.into_iter().find(|p| p.backup == head.backup),
         tool: head.tool.clone(),
     })
@@ -289,17 +287,8 @@ mod tests {
         ];
         for (history, level, failed) in cases {
             let at = Timestamp::UNIX_EPOCH;
-            let proof = |(level, passed): &(Level, bool)| Proof {
-                backup: backup.clone(),
-                level: *level,
-                at,
-                passed: *passed,
-                seconds: 1.0,
-                tool: String::new(),
-                findings: Vec::new(),
-                details: serde_json::Value::Null,
-            };
-            let proofs = Proofs(HashMap::from([(backup.clone(), history.iter().map(proof).collect())]));
+            let verdict = |(level, passed): &(Level, bool)| Verdict { level: *level, at, passed: *passed };
+            let proofs = Proofs(HashMap::from([(backup.clone(), history.iter().map(verdict).collect())]));
             assert_eq!((proofs.level(&backup), proofs.failed(&backup)), (*level, *failed), "{history:?}");
         }
     }

@@ -8,13 +8,14 @@ use super::run::{Recorder, fail_stale, under_lease};
 use crate::base::ids::RunId;
 use crate::base::{Error, Result};
 use crate::policy::retention::{self, BackupFacts, Decision, LastRun, Refusal};
-use crate::repo::gc::{self, Drop, PrunePlan};
+use crate::repo::Vault;
+use crate::repo::gc::{self, Drop, Facts, PrunePlan};
 use crate::repo::lease::Purpose;
 use crate::repo::listing::Listing;
+use crate::repo::pins::{self, Pin};
 use crate::repo::proofs::Level;
 use crate::repo::runs::{self, Run, RunKind, RunState};
 use crate::repo::sweep::{self, Pruned};
-use crate::repo::{Vault, pins};
 
 /// What a prune would do, and why each backup stays or goes.
 #[derive(Debug, Serialize)]
@@ -54,9 +55,10 @@ impl PlannedPrune {
 pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
     let (place, vault) = cx.vault(policy).await?;
     place.policy()?;
-    let (decision, refused) = decide(cx, &place, &vault).await?;
+    let facts = Facts::read(&vault).await?;
+    let (decision, refused) = decide(cx, &place, &vault, &facts.listing, &facts.pins).await?;
     // A refusal is about deleting; a plan is still worth showing, but only an empty one could be applied.
-    let plan = gc::plan(&vault, &drops(&decision), place.policy()?.grace()).await?;
+    let plan = gc::plan_from(&vault, facts, &drops(&decision), place.policy()?.grace()).await?;
     let large = decision.check_size().is_err();
     Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, large, vault, place })
 }
@@ -71,7 +73,8 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
         fail_stale(&planned.vault, &lease, &run).await?;
         let recorder = Recorder::start(&planned.vault, run, RunKind::Prune, None).await?;
         let work = async {
-            let (decision, refused) = decide(cx, &planned.place, &planned.vault).await?;
+            let facts = Facts::read(&planned.vault).await?;
+            let (decision, refused) = decide(cx, &planned.place, &planned.vault, &facts.listing, &facts.pins).await?;
             if let Some(refusal) = refused {
                 return Err(refusal.into());
             }
@@ -79,7 +82,7 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
                 return Err(Error::conflict("the plan changed since it was shown: other backups would go now")
                     .hint("look at the new plan and run prune again"));
             }
-            sweep::apply(&planned.vault, &lease, &planned.plan, &shutdown).await
+            sweep::apply_to(&planned.vault, &lease, &planned.plan, facts, &shutdown).await
         };
         let outcome = work.await;
         recorder.end(outcome, |_| None).await
@@ -93,12 +96,19 @@ fn drops(decision: &Decision) -> Vec<Drop> {
     drops
 }
 
-async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision, Option<Refusal>)> {
+async fn decide(
+    cx: &Context,
+    place: &Place,
+    vault: &Vault,
+    listing: &Listing,
+    pins: &[Pin],
+) -> Result<(Decision, Option<Refusal>)> {
     let policy = place.policy()?;
-    let facts = facts_of(vault).await?;
     let now = cx.clock.now();
     let ended = |r: &Run| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed);
-    let last = runs::newest_where(vault, ended).await?.map(|r| {
+    let (proofs, last) = tokio::try_join!(Proofs::read(vault), runs::newest_where(vault, ended))?;
+    let facts = facts_of(listing, &proofs, pins)?;
+    let last = last.map(|r| {
         // A run whose backup is there failed only in that it is suspicious, which `may_prune` judges by the backup.
         let made_one = facts.iter().any(|b| RunId::from(&b.id) == r.run);
         LastRun { succeeded: r.state == RunState::Succeeded || made_one, id: r.run }
@@ -110,13 +120,15 @@ async fn decide(cx: &Context, place: &Place, vault: &Vault) -> Result<(Decision,
 /// What retention needs to know of each backup; `None` when there is no vault yet.
 pub async fn facts(cx: &Context, policy: &str) -> Result<Option<Vec<BackupFacts>>> {
     match cx.find_vault(policy).await? {
-        (_, Some(vault)) => facts_of(&vault).await.map(Some),
+        (_, Some(vault)) => {
+            let (listing, proofs, pins) = tokio::try_join!(Listing::read(&vault), Proofs::read(&vault), pins::all(&vault))?;
+            facts_of(&listing, &proofs, &pins).map(Some)
+        }
         (_, None) => Ok(None),
     }
 }
 
-async fn facts_of(vault: &Vault) -> Result<Vec<BackupFacts>> {
-    let (listing, proofs, pins) = (Listing::read(vault).await?, Proofs::read(vault).await?, pins::all(vault).await?);
+fn facts_of(listing: &Listing, proofs: &Proofs, pins: &[Pin]) -> Result<Vec<BackupFacts>> {
     if let Some(damaged) = listing.damaged.first() {
         return Err(Error::integrity(format!("backup {}: {}", damaged.backup, damaged.error))
             .hint("nothing is pruned while a head cannot be read: it may name any part"));

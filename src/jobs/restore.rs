@@ -173,8 +173,8 @@ async fn look(
     listing: &Listing,
     request: &RestoreRequest,
 ) -> Result<(BackupReader, Vec<DatabasePlan>, Vec<String>)> {
-    let reader = BackupReader::open(vault, head).await?;
-    let toc = Toc::parse(reader.contents())?;
+    let (reader, documents) = BackupReader::open_apart(vault, head).await?;
+    let toc = Toc::parse(documents)?;
     let target = Target::parse(&resolve_reference(&request.to, &cx.env)?)?;
     let options = options(place, request)?;
     let mut databases = Vec::new();

@@ -3,6 +3,7 @@
 //! Order of the documents: `entry` of scope cluster, then for each database one `database` followed by its `entry` and `table` documents.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::pg::copy::TableData;
 use crate::pg::export::{ClusterExport, Export};
 use crate::pg::facts::ServerFacts;
 use crate::pg::restore::RestoreInput;
-use crate::repo::contents::{Contents, Document};
+use crate::repo::contents::Document;
 
 const ENTRY: &str = "entry";
 const DATABASE: &str = "database";
@@ -40,78 +41,70 @@ pub struct DatabaseToc {
     /// What it is.
     pub about: DatabaseDocument,
     /// Objects.
-    pub entries: Vec<Entry>,
+    pub entries: Arc<[Entry]>,
     /// Tables and their streams.
-    pub tables: Vec<TableData>,
+    pub tables: Arc<[TableData]>,
 }
 
 /// Table of contents of a backup.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Toc {
     /// Roles, memberships, tablespaces.
-    pub cluster: Vec<Entry>,
+    pub cluster: Arc<[Entry]>,
     /// The databases, in the policy's order.
     pub databases: Vec<DatabaseToc>,
 }
 
-impl Toc {
-    /// Begins with what all databases share.
-    pub fn new(cluster: &ClusterExport) -> Self {
-        Self { cluster: cluster.entries.clone(), databases: Vec::new() }
+/// What was exported, as documents. Each object is dropped once it is written down: ten thousands of them are never held twice.
+pub fn documents(cluster: ClusterExport, exports: Vec<Export>, exclude_table_data: &[String]) -> Result<Vec<Document>> {
+    let objects = exports.iter().map(|e| e.entries.len() + e.tables.len() + 1).sum::<usize>();
+    let mut out = Vec::with_capacity(cluster.entries.len() + objects);
+    for entry in cluster.entries {
+        out.push(Document::new(ENTRY, &entry)?);
     }
-
-    /// Adds an exported database.
-    pub fn add(&mut self, export: &Export, exclude_table_data: &[String]) {
-        let mut tables = export.tables.clone();
-        for stream in tables.iter_mut().flat_map(|t| &mut t.streams) {
-            stream.stream = stream_name(&export.database, &stream.stream);
-        }
+    for export in exports {
         // What changes with every backup of an unchanged database belongs into the head: contents of two such backups are equal.
-        let server = ServerFacts { lsn: None, database_bytes: 0, ..export.facts.clone() };
-        self.databases.push(DatabaseToc {
-            about: DatabaseDocument {
-                name: export.database.clone(),
-                server,
-                exclude_table_data: exclude_table_data.to_vec(),
-                unmodeled: export.unmodeled.clone(),
-            },
-            entries: export.entries.clone(),
-            tables,
-        });
-    }
-
-    /// As documents.
-    pub fn documents(&self) -> Result<Vec<Document>> {
-        let mut out = Vec::new();
-        for entry in &self.cluster {
-            out.push(Document::new(ENTRY, entry)?);
+        let server = ServerFacts { lsn: None, database_bytes: 0, ..export.facts };
+        let about = DatabaseDocument {
+            name: export.database,
+            server,
+            exclude_table_data: exclude_table_data.to_vec(),
+            unmodeled: export.unmodeled,
+        };
+        out.push(Document::new(DATABASE, &about)?);
+        for entry in export.entries {
+            out.push(Document::new(ENTRY, &entry)?);
         }
-        for database in &self.databases {
-            out.push(Document::new(DATABASE, &database.about)?);
-            for entry in &database.entries {
-                out.push(Document::new(ENTRY, entry)?);
+        for mut table in export.tables {
+            for stream in &mut table.streams {
+                stream.stream = stream_name(&about.name, &stream.stream);
             }
-            for table in &database.tables {
-                out.push(Document::new(TABLE, table)?);
-            }
+            out.push(Document::new(TABLE, &table)?);
         }
-        Ok(out)
     }
+    Ok(out)
+}
 
-    /// From contents; documents of unknown tags are left out.
-    pub fn parse(contents: &Contents) -> Result<Self> {
-        let mut toc = Self::default();
-        for document in &contents.documents {
-            match (document.tag.as_str(), toc.databases.last_mut()) {
+impl Toc {
+    /// From the documents of contents, each dropped once it is read; those of unknown tags are left out.
+    pub fn parse(documents: Vec<Document>) -> Result<Self> {
+        struct Database {
+            about: DatabaseDocument,
+            entries: Vec<Entry>,
+            tables: Vec<TableData>,
+        }
+        let (mut cluster, mut databases) = (Vec::new(), Vec::<Database>::new());
+        for document in documents {
+            match (document.tag.as_str(), databases.last_mut()) {
                 (DATABASE, _) => {
-                    toc.databases.push(DatabaseToc { about: document.parse()?, entries: Vec::new(), tables: Vec::new() });
+                    databases.push(Database { about: document.parse()?, entries: Vec::new(), tables: Vec::new() });
                 }
                 (ENTRY, None) => {
                     let entry: Entry = document.parse()?;
                     if entry.scope != Scope::Cluster {
                         return Err(Error::integrity(format!("contents: entry '{}' belongs to no database", entry.id)));
                     }
-                    toc.cluster.push(entry);
+                    cluster.push(entry);
                 }
                 (ENTRY, Some(database)) => database.entries.push(document.parse()?),
                 (TABLE, Some(database)) => database.tables.push(document.parse()?),
@@ -119,7 +112,8 @@ impl Toc {
                 _ => {}
             }
         }
-        Ok(toc)
+        let shared = |d: Database| DatabaseToc { about: d.about, entries: d.entries.into(), tables: d.tables.into() };
+        Ok(Self { cluster: cluster.into(), databases: databases.into_iter().map(shared).collect() })
     }
 
     /// One database with what all share, ready to be restored.
@@ -140,7 +134,7 @@ impl Toc {
     /// Number of entries by kind.
     pub fn kinds(&self) -> BTreeMap<String, u64> {
         let mut kinds = BTreeMap::new();
-        for entry in self.cluster.iter().chain(self.databases.iter().flat_map(|d| &d.entries)) {
+        for entry in self.cluster.iter().chain(self.databases.iter().flat_map(|d| d.entries.iter())) {
             *kinds.entry(entry.kind.clone()).or_default() += 1;
         }
         kinds

@@ -106,8 +106,13 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
     } else {
         vec![listing.find(&request.choice.selector(&place.zone(), cx.clock.now())?)?.clone()]
     };
+    let depth = match level {
+        Level::Presence => Depth::Presence(verify::Presence::new(&vault).await?),
+        Level::Content => Depth::Content,
+        Level::Restore => Depth::Restore(scratch),
+    };
     for head in &chosen {
-        match verify_one(cx, &vault, head, level, &scratch).await {
+        match verify_one(cx, &vault, head, &depth).await {
             Ok(proof) => report.proofs.push(proof),
             // One that cannot be verified now must not discard what is known of the others.
             Err(error) if request.all && error.kind() != Kind::Cancelled => {
@@ -118,6 +123,23 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
     }
     cx.progress.finish();
     Ok(report)
+}
+
+/// A level, and what verifying at it needs.
+enum Depth<'a> {
+    Presence(verify::Presence<'a>),
+    Content,
+    Restore(scratch::Place),
+}
+
+impl Depth<'_> {
+    const fn level(&self) -> Level {
+        match self {
+            Self::Presence(_) => Level::Presence,
+            Self::Content => Level::Content,
+            Self::Restore(_) => Level::Restore,
+        }
+    }
 }
 
 const fn level_of(level: VerifyLevel) -> Level {
@@ -143,13 +165,13 @@ pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) ->
     }
 }
 
-async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
+async fn verify_one(cx: &Context, vault: &Vault, head: &Head, depth: &Depth<'_>) -> Result<Proof> {
     let run = RunId::generate(cx.clock.now());
     let mark = Mark::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?;
     let mut recorder = Recorder::start(vault, run, RunKind::Verify, None).await?;
     recorder.about(&head.backup);
-    recorder.stage(level.name());
-    let outcome = prove(cx, vault, head, level, scratch).await;
+    recorder.stage(depth.level().name());
+    let outcome = prove(cx, vault, head, depth).await;
     if let Ok(proof) = &outcome
         && let Err(error) = proofs::record(vault, proof).await
     {
@@ -164,26 +186,26 @@ async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scra
     outcome
 }
 
-async fn prove(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
+async fn prove(cx: &Context, vault: &Vault, head: &Head, depth: &Depth<'_>) -> Result<Proof> {
     let watch = Stopwatch::start();
     let progress = cx.progress.as_ref();
-    let (findings, details) = match level {
-        Level::Presence => {
-            let found = verify::presence(vault, head, progress, &cx.shutdown).await?;
+    let (findings, details) = match depth {
+        Depth::Presence(presence) => {
+            let found = presence.check(head, progress, &cx.shutdown).await?;
             let details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
             (found.findings, details)
         }
-        Level::Content => {
+        Depth::Content => {
             let found = verify::content(vault, head, progress, &cx.shutdown).await?;
             let details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
             (found.findings, details)
         }
-        Level::Restore => drill::drill(cx, vault, head, scratch).await?,
+        Depth::Restore(scratch) => drill::drill(cx, vault, head, scratch).await?,
     };
     let passed = findings.iter().all(|f| f.severity != verify::Severity::Damage);
     Ok(Proof {
         backup: head.backup.clone(),
-        level,
+        level: depth.level(),
         at: cx.clock.now(),
         passed,
         seconds: watch.elapsed().as_secs_f64(),

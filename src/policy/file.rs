@@ -114,13 +114,13 @@ pub struct StoreSection {
     /// tool finds them (environment, profile, instance role).
     #[schemars(required)]
     pub url: Option<String>,
-    /// S3: storage class of parts. Default: the bucket's (STANDARD).
+    /// S3: storage class of objects from 128 KiB on, which most parts are. Default: the bucket's (STANDARD).
     pub storage_class: Option<StorageClass>,
     /// S3: encrypt objects on the server with this KMS key (id, alias or ARN). Default: the bucket's own setting.
     pub sse_kms_key_id: Option<String>,
     /// S3: region of the bucket. Default: the AWS environment's.
     pub region: Option<String>,
-    /// Requests in flight at once. Default: 16.
+    /// Requests in flight at once. Default: 64, and at most 16 in a folder.
     #[schemars(range(min = 1, max = 64))]
     pub concurrency: Option<u32>,
     /// Encryption on the client.

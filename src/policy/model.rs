@@ -279,7 +279,7 @@ pub enum RdsTarget {
 pub struct StoreSettings {
     /// `s3://bucket/prefix` or `file:///path`, maybe with references; see [`Policy::store_url`].
     pub url: Template,
-    /// S3 storage class of parts; `None`: the bucket's.
+    /// S3 storage class of objects of 128 KiB and more; `None`: the bucket's.
     pub storage_class: Option<StorageClass>,
     /// KMS key for encryption on the server; `None`: the bucket's setting.
     pub sse_kms_key_id: Option<String>,

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures::TryStreamExt;
 use jiff::Timestamp;
 
 use super::contents::{Contents, Document, Extent, PartRecord, StreamRecord};
@@ -10,6 +9,7 @@ use super::document::to_bytes;
 use super::format::{Checksum, FORMAT};
 use super::head::{ContentsRef, Counts, Head};
 use super::index::blocking;
+use super::stored::StoredParts;
 use super::writer::{State, Writer};
 use crate::base::ids::{PartId, random_hex};
 use crate::base::{Error, Kind, Result, ResultExt};
@@ -145,16 +145,9 @@ impl Writer {
     /// Lists the store again: every part that the backup names must be there as recorded.
     async fn prove_parts(&self, parts: &[PartRecord]) -> Result<()> {
         let vault = &self.shared.vault;
-        let mut missing: HashMap<PartId, u64> = parts.iter().map(|p| (p.id, p.stored)).collect();
-        let mut listed = vault.store.list(&vault.layout.parts());
-        while let Some(meta) = listed.try_next().await.map_err(Error::from).context(|| "list the stored parts")? {
-            if let Some(id) = vault.layout.part_of(&meta.key)
-                && missing.get(&id) == Some(&meta.size)
-            {
-                missing.remove(&id);
-            }
-        }
-        let Some((first, stored)) = missing.iter().min() else {
+        let listed = StoredParts::list(vault).await?;
+        let missing: Vec<&PartRecord> = parts.iter().filter(|p| listed.size(&p.id) != Some(p.stored)).collect();
+        let Some(PartRecord { id: first, stored, .. }) = missing.iter().min_by_key(|p| p.id) else {
             return Ok(());
         };
         let text = format!(

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::format::{Checksum, FORMAT, check_format};
 use crate::base::fingerprint::Fingerprint;
-use crate::base::ids::{BackupId, PartId};
+use crate::base::ids::{BackupId, PartId, parse_hex32};
 use crate::base::limits::ZSTD_LEVEL;
 use crate::base::{Error, Result};
 
@@ -169,16 +169,52 @@ impl Contents {
     }
 }
 
-/// The parts that an object made by [`Contents::to_bytes`] names, without keeping the rest: a prune reads thousands.
+/// The parts that an object made by [`Contents::to_bytes`] names, without keeping the rest.
 pub fn read_parts(stored: &[u8]) -> Result<(BackupId, Vec<PartRecord>)> {
-    let (backup, mut lines) = Lines::open(stored)?;
     let mut parts = Vec::new();
-    while let Some((tag, json)) = lines.next()? {
-        if tag == PART_TAG {
-            parts.push(parse(&json)?);
+    let backup = for_each_part(stored, |json| {
+        parts.push(parse_slice(json)?);
+        Ok(())
+    })?;
+    Ok((backup, parts))
+}
+
+/// Calls `each` with the ids of the parts that an object made by [`Contents::to_bytes`] names: a prune reads millions.
+pub fn for_each_part_id(stored: &[u8], mut each: impl FnMut(&PartId)) -> Result<BackupId> {
+    for_each_part(stored, |json| {
+        let digits = json.strip_prefix(br#"{"id":""#).and_then(|rest| rest.split_first_chunk::<64>());
+        let plain = digits.filter(|(_, rest)| rest.first() == Some(&b'"')).and_then(|(digits, _)| parse_hex32(digits));
+        let id = match plain {
+            Some(id) => PartId::new(id),
+            None => parse_slice::<PartRecord>(json)?.id,
+        };
+        each(&id);
+        Ok(())
+    })
+}
+
+/// Calls `each` with the JSON of every part; lines that are plainly something else are not looked into.
+fn for_each_part(stored: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<BackupId> {
+    let (backup, mut lines) = Lines::open(stored)?;
+    while lines.read()? {
+        match plain_field(&lines.line) {
+            Some((tag, json)) if tag == PART_TAG.as_bytes() => each(json)?,
+            Some(_) => {}
+            None => match lines.field()? {
+                (tag, json) if tag == PART_TAG => each(json.get().as_bytes())?,
+                _ => {}
+            },
         }
     }
-    Ok((backup, parts))
+    Ok(backup)
+}
+
+/// Tag and value of a line as we write it: no space and no escape before the value.
+fn plain_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = line.strip_prefix(b"{\"")?;
+    let (tag, rest) = rest.split_at_checked(memchr::memchr(b'"', rest)?)?;
+    let json = rest.strip_prefix(b"\":")?.strip_suffix(b"}\n")?;
+    (!tag.contains(&b'\\')).then_some((tag, json))
 }
 
 fn line<T: Serialize + ?Sized>(out: &mut impl Write, tag: &str, value: &T) -> std::io::Result<()> {
@@ -193,6 +229,10 @@ fn damaged(what: impl std::fmt::Display) -> Error {
 
 fn parse<T: DeserializeOwned>(json: &RawValue) -> Result<T> {
     serde_json::from_str(json.get()).map_err(|e| damaged("a line is not what its tag says").source(e))
+}
+
+fn parse_slice<T: DeserializeOwned>(json: &[u8]) -> Result<T> {
+    serde_json::from_slice(json).map_err(|e| damaged("a line is not what its tag says").source(e))
 }
 
 struct Lines<'a> {
@@ -224,14 +264,16 @@ impl<'a> Lines<'a> {
     }
 
     fn next(&mut self) -> Result<Option<(String, Box<RawValue>)>> {
-        if !self.read()? {
-            return Ok(None);
-        }
+        if self.read()? { self.field().map(Some) } else { Ok(None) }
+    }
+
+    /// Tag and value of the present line.
+    fn field(&self) -> Result<(String, Box<RawValue>)> {
         let fields: HashMap<String, Box<RawValue>> =
             serde_json::from_slice(&self.line).map_err(|e| damaged("a line is not an object").source(e))?;
         let mut fields = fields.into_iter();
         match (fields.next(), fields.next()) {
-            (Some(field), None) => Ok(Some(field)),
+            (Some(field), None) => Ok(field),
             _ => Err(damaged("a line has not exactly one field")),
         }
     }
@@ -317,6 +359,34 @@ mod tests {
         }
     }
 
+    fn ids(stored: &[u8]) -> Result<Vec<PartId>> {
+        let mut ids = Vec::new();
+        for_each_part_id(stored, |id| ids.push(*id)).map(|_| ids)
+    }
+
+    #[test]
+    fn parts_are_found_however_a_line_is_written_and_nothing_else_is_taken_for_one() {
+        let plain = zstd::decode_all(&sample().to_bytes().expect("write")[..]).expect("zstd");
+        let text = String::from_utf8(plain).expect("text");
+        let expected: Vec<PartId> = sample().parts.iter().map(|p| p.id).collect();
+        let stored = |text: &str| zstd::encode_all(text.as_bytes(), 1).expect("zstd");
+        for (ours, theirs) in [
+            (r#"{"part":{"id":"#, r#"{"part":{ "id" : "#),
+            (r#"{"part":{"#, r#"{ "part":{"#),
+            (r#"{"part":{"#, r#"{"p\u0061rt":{"#),
+            (r#"{"part":{"#, r#"{"part":{"new":1,"#),
+            (r#"{"entry":{"#, r#"{"entry":{"part":{"id":"x"},"#),
+            ("}\n", " }\n"),
+        ] {
+            let other = text.replace(ours, theirs);
+            assert_ne!(other, text);
+            assert_eq!(ids(&stored(&other)).expect(theirs), expected);
+        }
+        for (ours, theirs) in [(r#""id":"01"#, r#""id":"0g"#), (r#"{"part":{"id""#, r#"{"part":[{"id""#), ("\"}}\n", "\"\n")] {
+            assert_eq!(ids(&stored(&text.replace(ours, theirs))).expect_err(theirs).kind(), crate::base::Kind::Integrity);
+        }
+    }
+
     #[test]
     fn contents_round_trip_as_readable_lines() {
         let bytes = sample().to_bytes().expect("write");
@@ -324,6 +394,7 @@ mod tests {
         assert_eq!((&back.parts, &back.streams), (&sample().parts, &sample().streams));
         assert_eq!(back.documents[0].parse::<serde_json::Value>().expect("json"), serde_json::json!({"id": "schema \"a\nb\""}));
         assert_eq!(read_parts(&bytes).expect("parts").1, sample().parts);
+        assert_eq!(ids(&bytes).expect("ids"), sample().parts.iter().map(|p| p.id).collect::<Vec<_>>());
         let text = String::from_utf8(zstd::decode_all(&bytes[..]).expect("zstd")).expect("text");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], r#"{"pgkeep_contents":1,"backup":"20261122T021500Z-7f3a"}"#);

@@ -5,15 +5,19 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::base::ids::{BackupId, PartId, RunId, parse_hex32};
+use crate::base::ids::{BackupId, Hex32, PartId, RunId, parse_hex32, write_hex32};
 use crate::base::{Error, Result};
 use crate::store::Key;
 
 /// Version of the format that this program writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+/// Verdicts in keys of proofs.
+const PASSED: &str = "passed";
+const FAILED: &str = "failed";
 
 /// Refuses a format newer than ours; `what` is the document that says so.
 pub fn check_format(found: u32, what: &str) -> Result<()> {
@@ -25,8 +29,7 @@ pub fn check_format(found: u32, what: &str) -> Result<()> {
 }
 
 /// SHA-256 of an object as it is stored; hexadecimal in documents.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Checksum(pub [u8; 32]);
 
 impl Checksum {
@@ -38,7 +41,7 @@ impl Checksum {
 
 impl fmt::Display for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        write_hex32(f, &self.0)
     }
 }
 
@@ -55,22 +58,38 @@ impl FromStr for Checksum {
     }
 }
 
-impl TryFrom<String> for Checksum {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
+impl Serialize for Checksum {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 
-impl From<Checksum> for String {
-    fn from(sum: Checksum) -> Self {
-        sum.to_string()
+impl<'de> Deserialize<'de> for Checksum {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_str(Hex32).map(Self)
     }
 }
 
 /// A time as it stands in a key: `20261122T021500.123456Z`.
 pub fn time_in_key(at: Timestamp) -> String {
     at.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S.%6fZ").to_string()
+}
+
+fn parse_time_in_key(text: &str) -> Option<Timestamp> {
+    jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S.%fZ", text).ok()?.to_zoned(TimeZone::UTC).ok().map(|z| z.timestamp())
+}
+
+/// What the key of a proof says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofKey {
+    /// The backup.
+    pub backup: BackupId,
+    /// When the verification ended.
+    pub at: Timestamp,
+    /// Name of its level.
+    pub level: String,
+    /// Whether the backup passed; absent in keys of the first versions, whose documents alone say it.
+    pub passed: Option<bool>,
 }
 
 /// Makes the keys of one policy's vault, and reads ids back out of them.
@@ -139,13 +158,18 @@ impl Layout {
     pub fn run(&self, run: &RunId) -> Key {
         self.key(&format!("runs/{run}.json"))
     }
+    /// Text before the keys of all runs that began at `at` or later.
+    pub fn runs_from(&self, at: Timestamp) -> String {
+        format!("{}{}", self.runs(), at.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ"))
+    }
     /// `runs/`.
     pub fn runs(&self) -> String {
         self.prefix("runs")
     }
-    /// `proofs/<backup>/<time>-<level>.json`.
-    pub fn proof(&self, backup: &BackupId, at: Timestamp, level: &str) -> Key {
-        self.key(&format!("proofs/{backup}/{}-{level}.json", time_in_key(at)))
+    /// `proofs/<backup>/<time>-<level>-<verdict>.json`.
+    pub fn proof(&self, backup: &BackupId, at: Timestamp, level: &str, passed: bool) -> Key {
+        let verdict = if passed { PASSED } else { FAILED };
+        self.key(&format!("proofs/{backup}/{}-{level}-{verdict}.json", time_in_key(at)))
     }
     /// `proofs/`.
     pub fn proofs(&self) -> String {
@@ -154,6 +178,18 @@ impl Layout {
     /// `proofs/<backup>/`.
     pub fn proofs_of(&self, backup: &BackupId) -> String {
         format!("{}{backup}/", self.proofs())
+    }
+    /// What the key of a proof says, if `key` is one.
+    pub fn proof_of(&self, key: &Key) -> Option<ProofKey> {
+        let (backup, name) = key.as_str().strip_prefix(&self.proofs())?.split_once('/')?;
+        let (at, rest) = name.strip_suffix(".json")?.split_once('-')?;
+        let (level, passed) = match rest.split_once('-') {
+            None => (rest, None),
+            Some((level, PASSED)) => (level, Some(true)),
+            Some((level, FAILED)) => (level, Some(false)),
+            Some(_) => return None,
+        };
+        Some(ProofKey { backup: backup.parse().ok()?, at: parse_time_in_key(at)?, level: level.to_owned(), passed })
     }
     /// `pins/<backup>.json`.
     pub fn pin(&self, backup: &BackupId) -> Key {
@@ -215,7 +251,17 @@ mod tests {
             assert_eq!(layout.part_of(&format!("{other}{part}").parse().expect("key")), None, "{other}");
         }
         let at = "2026-11-22T02:15:00.120Z".parse().expect("time");
-        assert_eq!(layout.proof(&backup, at, "content").name(), "20261122T021500.120000Z-content.json");
+        assert_eq!(layout.proof(&backup, at, "content", true).name(), "20261122T021500.120000Z-content-passed.json");
+        for passed in [true, false] {
+            let said = ProofKey { backup: backup.clone(), at, level: "restore".to_owned(), passed: Some(passed) };
+            assert_eq!(layout.proof_of(&layout.proof(&backup, at, "restore", passed)), Some(said));
+        }
+        let proofs = layout.proofs_of(&backup);
+        let of = |name: &str| layout.proof_of(&format!("{proofs}{name}").parse().expect("key"));
+        assert_eq!(of("20261122T021500.120000Z-content.json").map(|k| (k.at, k.passed)), Some((at, None)));
+        for other in ["20261122T021500.120000Z-content-perhaps.json", "20261122T0215-content.json", "content.json", "x/y.json"] {
+            assert_eq!(of(other), None, "{other}");
+        }
         for bad in ["", "a/b", "..", "a\nb"] {
             assert!(Layout::new(bad).is_err(), "{bad:?}");
         }

@@ -6,23 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::contents::read_parts;
+use super::document;
 use super::format::Checksum;
 use super::head::Head;
-use super::index::{blocking, list_parts, read_recorded_parts};
 use super::lease::{self, Lease};
 use super::listing::Listing;
+use super::pins::{self, Pin};
 use super::readers::{self, ReaderMark};
+use super::references::{Reference, References};
+use super::stored::StoredParts;
 use super::tombstones::{BackupTombstone, PartsTombstone};
 use super::vault::Vault;
-use super::{document, pins};
 use crate::base::ids::{BackupId, PartId};
-use crate::base::limits::CONTENTS_CONCURRENCY;
-use crate::base::{Error, Kind, Result, ResultExt};
+use crate::base::{Error, Result, ResultExt};
 use crate::store::StoreError;
 
 /// A backup that retention drops, and why.
@@ -114,39 +113,57 @@ pub(super) struct Work {
 
 /// Plans to mark `drop` and to sweep what is due. Reads only; a backup that runs beside it may make the plan stale, which [`super::sweep::apply`] notices.
 pub async fn plan(vault: &Vault, drop: &[Drop], grace: Duration) -> Result<PrunePlan> {
-    let work = work(vault, drop, grace, vault.clock.now(), &lease::pending(vault).await?).await?;
+    plan_from(vault, Facts::read(vault).await?, drop, grace).await
+}
+
+/// [`plan`] of what was read already.
+pub async fn plan_from(vault: &Vault, facts: Facts, drop: &[Drop], grace: Duration) -> Result<PrunePlan> {
+    let work = work(vault, facts, drop, grace, vault.clock.now(), &lease::pending(vault).await?).await?;
     Ok(work.plan)
 }
 
 /// What the vault holds that matters for a plan.
-struct Facts {
-    listing: Listing,
+#[derive(Debug)]
+pub struct Facts {
+    stored: StoredParts,
+    /// All backups.
+    pub listing: Listing,
+    /// All pins.
+    pub pins: Vec<Pin>,
     marks: Vec<ReaderMark>,
-    pinned: HashSet<BackupId>,
-    stored: Vec<(PartId, u64)>,
 }
 
-pub(super) async fn work(vault: &Vault, drop: &[Drop], grace: Duration, now: Timestamp, pending: &[BackupId]) -> Result<Work> {
-    let stored = list_parts(vault).await?;
-    let listing = Listing::read(vault).await?;
-    let marks = readers::all(vault).await?;
-    let pinned = pins::all(vault).await?.into_iter().map(|p| p.backup).collect();
-    let facts = Facts { listing, marks, pinned, stored };
-    refuse_unsafe(&facts, drop)?;
+impl Facts {
+    /// Reads all but the contents. Parts come first: those that a backup beside us stores are not seen, or its head is.
+    pub async fn read(vault: &Vault) -> Result<Self> {
+        let stored = StoredParts::list(vault).await?;
+        let (listing, pins, marks) = tokio::try_join!(Listing::read(vault), pins::all(vault), readers::all(vault))?;
+        Ok(Self { stored, listing, pins, marks })
+    }
 
+    fn pinned(&self) -> HashSet<&BackupId> {
+        self.pins.iter().map(|p| &p.backup).collect()
+    }
+}
+
+pub(super) async fn work(
+    vault: &Vault,
+    facts: Facts,
+    drop: &[Drop],
+    grace: Duration,
+    now: Timestamp,
+    pending: &[BackupId],
+) -> Result<Work> {
+    refuse_unsafe(&facts, drop)?;
     let (sweep, waiting) = due(&facts, now);
+    let Facts { stored, listing, .. } = facts;
     let sweeping: HashSet<&BackupId> = sweep.iter().map(|t| &t.backup).collect();
-    let keep = facts
-        .listing
-        .backups
-        .iter()
-        .chain(facts.listing.marked.iter().map(|t| &t.head))
-        .filter(|h| !sweeping.contains(&h.backup));
-    let mut live = HashSet::new();
-    read_live(vault, keep.collect(), &mut live).await?;
-    read_pending(vault, pending, &mut live).await?;
-    let dying = read_dying(vault, &sweep, &live).await?;
-    Ok(assemble(vault, facts, Decided { drop, grace, now, pending, sweep, waiting, live, dying }))
+    let keep = listing.backups.iter().chain(listing.marked.iter().map(|t| &t.head)).filter(|h| !sweeping.contains(&h.backup));
+    let mut references = References::new(vault, stored);
+    references.add_live(keep).await?;
+    references.add_pending(pending).await?;
+    references.add_dying(&sweep).await?;
+    Ok(assemble(vault, listing, references, Decided { drop, grace, now, pending, sweep, waiting }))
 }
 
 fn refuse_unsafe(facts: &Facts, drop: &[Drop]) -> Result<()> {
@@ -162,13 +179,14 @@ fn refuse_unsafe(facts: &Facts, drop: &[Drop]) -> Result<()> {
         return Err(Error::integrity(format!("the tombstone '{key}' cannot be read: {}", error.full_message()))
             .hint("nothing is removed while it is unknown what was marked; delete this object to have its parts marked anew"));
     }
+    let pinned = facts.pinned();
     for d in drop {
         if !facts.listing.backups.iter().any(|h| h.backup == d.backup) {
             return Err(
                 Error::conflict(format!("backup {} is to be removed but is not listed", d.backup)).hint("make the plan again")
             );
         }
-        if facts.pinned.contains(&d.backup) {
+        if pinned.contains(&d.backup) {
             return Err(
                 Error::conflict(format!("backup {} is to be removed but is pinned", d.backup)).hint("make the plan again")
             );
@@ -183,7 +201,7 @@ fn refuse_unsafe(facts: &Facts, drop: &[Drop]) -> Result<()> {
 
 /// Which marked backups are swept, and what the others wait for.
 fn due(facts: &Facts, now: Timestamp) -> (Vec<BackupTombstone>, Vec<Waiting>) {
-    let (mut sweep, mut waiting) = (Vec::new(), Vec::new());
+    let (mut sweep, mut waiting, pinned) = (Vec::new(), Vec::new(), facts.pinned());
     for tombstone in facts.listing.marked.iter().chain(&facts.listing.half_swept) {
         let backup = &tombstone.backup;
         let reader = facts.marks.iter().find(|m| m.backup == *backup && m.expires_at > now);
@@ -191,7 +209,7 @@ fn due(facts: &Facts, now: Timestamp) -> (Vec<BackupTombstone>, Vec<Waiting>) {
             format!("`undelete` works until {}", tombstone.sweep_after)
         } else if let Some(reader) = reader {
             format!("{} reads it", reader.owner)
-        } else if facts.pinned.contains(backup) {
+        } else if pinned.contains(backup) {
             "it is pinned".to_owned()
         } else {
             sweep.push(tombstone.clone());
@@ -202,46 +220,6 @@ fn due(facts: &Facts, now: Timestamp) -> (Vec<BackupTombstone>, Vec<Waiting>) {
     (sweep, waiting)
 }
 
-async fn read_live(vault: &Vault, heads: Vec<&Head>, live: &mut HashSet<PartId>) -> Result<()> {
-    let mut reads = futures::stream::iter(heads)
-        .map(|head| async move {
-            let ids: Vec<PartId> = read_recorded_parts(vault, head).await?.into_iter().map(|p| p.id).collect();
-            Ok::<_, Error>(ids)
-        })
-        .buffer_unordered(CONTENTS_CONCURRENCY);
-    while let Some(ids) = reads.try_next().await.context(|| "nothing is removed while it is unknown what each backup needs")? {
-        live.extend(ids);
-    }
-    Ok(())
-}
-
-/// Contents of backups whose head may still arrive. Without contents the backup was withdrawn.
-async fn read_pending(vault: &Vault, pending: &[BackupId], live: &mut HashSet<PartId>) -> Result<()> {
-    for backup in pending {
-        match vault.store.get(&vault.layout.contents(backup)).await {
-            Ok(stored) => live.extend(blocking(move || read_parts(&stored)).await?.1.into_iter().map(|p| p.id)),
-            Err(StoreError::NotFound(_)) => {}
-            Err(e) => return Err(Error::from(e)).context(|| format!("read the contents of backup {backup}")),
-        }
-    }
-    Ok(())
-}
-
-/// Parts that go with the swept backups. Contents that are gone or damaged name nothing; their parts are found as unreferenced later.
-async fn read_dying(vault: &Vault, sweep: &[BackupTombstone], live: &HashSet<PartId>) -> Result<HashSet<PartId>> {
-    let mut dying = HashSet::new();
-    for tombstone in sweep {
-        match read_recorded_parts(vault, &tombstone.head).await {
-            Ok(parts) => dying.extend(parts.into_iter().map(|p| p.id).filter(|id| !live.contains(id))),
-            Err(e) if e.kind() == Kind::Integrity => {
-                tracing::debug!(backup = %tombstone.backup, error = %e, "sweeping a backup without contents");
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(dying)
-}
-
 struct Decided<'a> {
     drop: &'a [Drop],
     grace: Duration,
@@ -249,30 +227,27 @@ struct Decided<'a> {
     pending: &'a [BackupId],
     sweep: Vec<BackupTombstone>,
     waiting: Vec<Waiting>,
-    live: HashSet<PartId>,
-    dying: HashSet<PartId>,
 }
 
-fn assemble(vault: &Vault, facts: Facts, decided: Decided<'_>) -> Work {
-    let Decided { drop, grace, now, pending, sweep, waiting, live, dying } = decided;
-    let (due, early): (Vec<_>, Vec<_>) = facts.listing.parts_tombstones.into_iter().partition(|t| t.sweep_after <= now);
-    let due_parts: HashSet<PartId> = due.iter().flat_map(|t| &t.parts).copied().collect();
-    let early_parts: HashSet<PartId> = early.iter().flat_map(|t| &t.parts).copied().collect();
+fn assemble(vault: &Vault, listing: Listing, mut references: References, decided: Decided<'_>) -> Work {
+    let Decided { drop, grace, now, pending, sweep, waiting } = decided;
+    let (due, early): (Vec<_>, Vec<_>) = listing.parts_tombstones.into_iter().partition(|t| t.sweep_after <= now);
+    references.mark(due.iter().flat_map(|t| &t.parts), Reference::Due);
+    references.mark(early.iter().flat_map(|t| &t.parts), Reference::Early);
     let (mut freed, mut marked, mut swept) = (Vec::new(), Vec::new(), Vec::new());
     let (mut freed_sum, mut marked_sum, mut swept_sum) = (Amount::default(), Amount::default(), Amount::default());
-    for (id, bytes) in facts.stored {
-        let (list, sum) = match id {
-            _ if live.contains(&id) => continue,
-            _ if dying.contains(&id) => (&mut freed, &mut freed_sum),
-            _ if due_parts.contains(&id) => (&mut swept, &mut swept_sum),
-            _ if early_parts.contains(&id) => continue,
-            _ => (&mut marked, &mut marked_sum),
+    for (id, bytes, reference) in references.iter() {
+        let (list, sum) = match reference {
+            Reference::Live | Reference::Early => continue,
+            Reference::Dying => (&mut freed, &mut freed_sum),
+            Reference::Due => (&mut swept, &mut swept_sum),
+            Reference::None => (&mut marked, &mut marked_sum),
         };
         list.push(id);
         sum.count += 1;
         sum.bytes += bytes;
     }
-    let without_head: BTreeSet<BackupId> = facts.listing.leftovers.into_iter().filter(|b| !pending.contains(b)).collect();
+    let without_head: BTreeSet<BackupId> = listing.leftovers.into_iter().filter(|b| !pending.contains(b)).collect();
     let named = |list: &[PartsTombstone]| list.iter().flat_map(|t| t.leftover_contents.clone()).collect::<BTreeSet<_>>();
     let (due_leftovers, early_leftovers) = (named(&due), named(&early));
     let swept_leftovers: Vec<BackupId> = without_head.intersection(&due_leftovers).cloned().collect();
@@ -283,7 +258,7 @@ fn assemble(vault: &Vault, facts: Facts, decided: Decided<'_>) -> Work {
         vault_id: vault.info.vault_id.clone(),
         made_at: now,
         grace_seconds: grace.as_secs(),
-        listed: facts.listing.backups.iter().map(|h| h.backup.clone()).collect(),
+        listed: listing.backups.iter().map(|h| h.backup.clone()).collect(),
         mark: drop.to_vec(),
         sweep: sweep.iter().map(|t| t.backup.clone()).collect(),
         waiting,
@@ -295,7 +270,7 @@ fn assemble(vault: &Vault, facts: Facts, decided: Decided<'_>) -> Work {
         digest: String::new(),
     };
     plan.digest = digest(&plan, [&freed, &marked, &swept], &swept_leftovers);
-    let heads = facts.listing.backups.into_iter().map(|h| (h.backup.clone(), h)).collect();
+    let heads = listing.backups.into_iter().map(|h| (h.backup.clone(), h)).collect();
     Work { plan, heads, sweep, freed, mark_parts: marked, swept_parts: swept, swept_leftovers, parts_tombstones: due }
 }
 

@@ -8,12 +8,15 @@ use jiff::Timestamp;
 
 use super::format::Layout;
 use super::head::Head;
-use super::tombstones::{BackupTombstone, Tombstones};
+use super::tombstones::{BackupTombstone, Tombstones, marked};
 use super::vault::Vault;
 use crate::base::ids::BackupId;
 use crate::base::limits::STORE_CONCURRENCY;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::{Key, SharedStore, StoreError};
+
+/// Heads that are read first when one is looked for.
+const FIRST_HEADS: usize = 4;
 
 /// Names of the vaults in `store`, in order.
 pub async fn vaults(store: &SharedStore) -> Result<Vec<String>> {
@@ -81,22 +84,13 @@ impl Listing {
     pub async fn read(vault: &Vault) -> Result<Self> {
         // Tombstones before heads: a backup that is swept in between must not look as if it had never been marked.
         let tombstones = Tombstones::read(vault).await?;
-        let mut folders: BTreeMap<BackupId, HashSet<String>> = BTreeMap::new();
-        let mut objects = vault.store.list(&vault.layout.backups());
-        while let Some(meta) =
-            objects.try_next().await.map_err(Error::from).context(|| format!("list the backups of {}", vault.describe()))?
-        {
-            if let Some((backup, name)) = vault.layout.backup_of(&meta.key) {
-                folders.entry(backup).or_default().insert(name.to_owned());
-            }
-        }
-        let (with_head, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|(_, names)| names.contains("head.json"));
-        let heads = read_heads(vault, with_head.into_iter().map(|(id, _)| id).collect()).await?;
+        let (with_head, without) = folders(vault).await?;
+        let heads = read_heads(vault, with_head).await?;
         let unreadable = tombstones.damaged.iter().map(|(backup, _)| backup);
         let marked_ids: HashSet<BackupId> = tombstones.backups.iter().map(|t| &t.backup).chain(unreadable).cloned().collect();
         let with_head: HashSet<BackupId> = heads.iter().map(|(id, _)| id.clone()).collect();
         let mut listing = Self {
-            leftovers: without.into_iter().map(|(id, _)| id).collect(),
+            leftovers: without,
             parts_tombstones: tombstones.parts,
             damaged: tombstones.damaged.into_iter().map(|(backup, error)| DamagedHead { backup, error }).collect(),
             unreadable_tombstones: tombstones.unreadable,
@@ -184,6 +178,55 @@ impl Listing {
         };
         Error::not_found(what).hint(rest)
     }
+}
+
+/// The ids of all listed backups. For who needs one head and not thousands.
+#[derive(Debug)]
+pub struct Ids {
+    vault: Vault,
+    /// In order of id.
+    ids: Vec<BackupId>,
+}
+
+impl Ids {
+    /// Lists backups and tombstones; reads none.
+    pub async fn read(vault: &Vault) -> Result<Self> {
+        let (marked, (mut ids, _)) = tokio::try_join!(marked(vault), folders(vault))?;
+        ids.retain(|id| !marked.contains(id));
+        Ok(Self { vault: vault.clone(), ids })
+    }
+
+    /// The backup last committed of those whose id and head are `wanted`. Heads are read from the newest id back, some at a time, until one
+    /// is found: ids tell when a run began, and no run overtakes that many others. A head that cannot be read is passed over.
+    pub async fn newest(&self, id: impl Fn(&BackupId) -> bool, wanted: impl Fn(&Head) -> bool) -> Result<Option<Head>> {
+        let mut ids: Vec<BackupId> = self.ids.iter().filter(|i| id(i)).cloned().collect();
+        let mut count = FIRST_HEADS;
+        while !ids.is_empty() {
+            let heads = read_heads(&self.vault, ids.split_off(ids.len().saturating_sub(count))).await?;
+            let heads = heads.into_iter().filter_map(|(_, head)| head.ok()).filter(|head| wanted(head));
+            if let Some(newest) = heads.max_by(|a, b| (a.committed_at, &a.backup).cmp(&(b.committed_at, &b.backup))) {
+                return Ok(Some(newest));
+            }
+            count = STORE_CONCURRENCY;
+        }
+        Ok(None)
+    }
+}
+
+/// The ids under `backups/`, in order: those with a head, and those without.
+async fn folders(vault: &Vault) -> Result<(Vec<BackupId>, Vec<BackupId>)> {
+    let mut folders: BTreeMap<BackupId, bool> = BTreeMap::new();
+    let mut objects = vault.store.list(&vault.layout.backups());
+    while let Some(meta) =
+        objects.try_next().await.map_err(Error::from).context(|| format!("list the backups of {}", vault.describe()))?
+    {
+        if let Some((backup, name)) = vault.layout.backup_of(&meta.key) {
+            *folders.entry(backup).or_default() |= name == "head.json";
+        }
+    }
+    let (with, without): (Vec<_>, Vec<_>) = folders.into_iter().partition(|(_, head)| *head);
+    let ids = |list: Vec<(BackupId, bool)>| list.into_iter().map(|(id, _)| id).collect();
+    Ok((ids(with), ids(without)))
 }
 
 async fn read_heads(vault: &Vault, ids: Vec<BackupId>) -> Result<Vec<(BackupId, Result<Head>)>> {

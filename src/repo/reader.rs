@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::codec::unpack;
-use super::contents::{Contents, Extent, PartRecord};
+use super::contents::{Contents, Document, Extent, PartRecord};
 use super::head::Head;
 use super::index::{blocking, read_contents_object};
 use super::vault::Vault;
@@ -63,7 +63,13 @@ pub async fn read_contents(vault: &Vault, head: &Head) -> Result<Contents> {
 impl BackupReader {
     /// Opens the backup of `head`. Put a reader mark first ([`super::readers::Reading`]).
     pub async fn open(vault: &Vault, head: &Head) -> Result<Self> {
-        let contents = read_contents(vault, head).await?;
+        Ok(Self::open_apart(vault, head).await?.0)
+    }
+
+    /// [`BackupReader::open`], and the documents of the contents, which the reader does not keep: who restores need not hold them beside the rows.
+    pub async fn open_apart(vault: &Vault, head: &Head) -> Result<(Self, Vec<Document>)> {
+        let mut contents = read_contents(vault, head).await?;
+        let documents = std::mem::take(&mut contents.documents);
         let mut uses = vec![0u32; contents.parts.len()];
         contents.streams.iter().flat_map(|s| &s.extents).for_each(|e| uses[e.part as usize] += 1);
         let streams = contents.streams.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
@@ -76,7 +82,7 @@ impl BackupReader {
             ahead: Arc::new(Semaphore::new(READ_AHEAD_BYTES)),
             cache: Mutex::default(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok((Self { shared: Arc::new(shared) }, documents))
     }
 
     /// The head.
@@ -84,7 +90,7 @@ impl BackupReader {
         &self.shared.head
     }
 
-    /// The contents.
+    /// The contents, without their documents.
     pub fn contents(&self) -> &Arc<Contents> {
         &self.shared.contents
     }

@@ -1,21 +1,27 @@
 //! The history of attempts, failed ones too.
 
-use futures::StreamExt;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::document;
 use super::lease::Lease;
-use super::readers;
+use super::readers::{self, ReaderMark};
 use super::vault::Vault;
-use crate::base::clock::elapsed;
+use crate::base::clock::{elapsed, sub};
 use crate::base::ids::{BackupId, RunId};
 use crate::base::limits::{READER_TTL, STORE_CONCURRENCY};
-use crate::base::{Error, Kind, Result};
+use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::Key;
 
 /// How far back a starting run looks for stale ones.
 const STALE_LOOKBACK: usize = 200;
+/// Records that are read first when one is looked for: a few days of nightly runs.
+const FIRST_RUNS: usize = 16;
+/// Age up to which runs are listed before all others.
+const RECENT: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,10 +148,14 @@ impl Run {
 
 /// The newest run that passes `wanted`, however far back.
 pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Result<Option<Run>> {
-    let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
-    while !keys.is_empty() {
-        if let Some(found) = read(vault, take_newest(&mut keys, STORE_CONCURRENCY)).await?.into_iter().find(&wanted) {
-            return Ok(Some(found));
+    for span in [Span::Recent, Span::All] {
+        let mut keys = keys(vault, span).await?;
+        let mut count = FIRST_RUNS;
+        while !keys.is_empty() {
+            if let Some(found) = read(vault, take_newest(&mut keys, count)).await?.into_iter().find(&wanted) {
+                return Ok(Some(found));
+            }
+            count = STORE_CONCURRENCY;
         }
     }
     Ok(None)
@@ -153,10 +163,29 @@ pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Resul
 
 /// The newest `limit` runs, newest first; a record that cannot be read is left out.
 pub async fn newest(vault: &Vault, limit: usize) -> Result<Vec<Run>> {
-    let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
+    let mut keys = keys(vault, Span::All).await?;
     let mut runs = read(vault, take_newest(&mut keys, limit)).await?;
     runs.truncate(limit);
     Ok(runs)
+}
+
+/// How much of the history is listed: a listing gives the oldest first, a thousand a request.
+#[derive(Clone, Copy)]
+enum Span {
+    /// What began within [`RECENT`].
+    Recent,
+    All,
+}
+
+/// Keys of run records, oldest first.
+async fn keys(vault: &Vault, span: Span) -> Result<Vec<Key>> {
+    let prefix = vault.layout.runs();
+    let after = match span {
+        Span::Recent => vault.layout.runs_from(sub(vault.clock.now(), RECENT)),
+        Span::All => prefix.clone(),
+    };
+    let listed = vault.store.list_after(&prefix, &after).map_ok(|meta| meta.key).try_collect();
+    listed.await.map_err(Error::from).context(|| format!("list the runs of {}", vault.describe()))
 }
 
 /// Takes the last `count` keys, and all others of the second in which the first of them began: the ids of one second have no order.
@@ -192,21 +221,39 @@ async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
 }
 
 /// Sets to `failed` the runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
-/// readers whose mark expired. `own` is left alone. Returns their ids.
+/// readers whose mark expired. `own` is left alone. Returns their ids. Looks back until it meets a run that held the lease and succeeded, since
+/// that one did the same, and at [`FIRST_RUNS`] in any case.
 pub async fn fail_stale(vault: &Vault, _held: &Lease, own: &RunId) -> Result<Vec<RunId>> {
-    let now = vault.clock.now();
-    let marks = readers::all(vault).await?;
-    let mut failed = Vec::new();
-    for mut run in newest(vault, STALE_LOOKBACK).await? {
-        let reads = matches!(run.kind, RunKind::Verify | RunKind::Restore);
-        let alive =
-            reads && (elapsed(run.started_at, now) < READER_TTL || marks.iter().any(|m| m.id == run.run && m.expires_at > now));
-        if run.state != RunState::Running || run.run == *own || alive {
-            continue;
+    let (marks, recent) = tokio::try_join!(readers::all(vault), keys(vault, Span::Recent))?;
+    let is_own = |key: &Key| *key == vault.layout.run(own);
+    // After a long silence the last run may be the one that was killed.
+    let mut keys = if recent.iter().all(is_own) { keys(vault, Span::All).await? } else { recent };
+    keys.retain(|key| !is_own(key));
+    let (mut failed, mut seen) = (Vec::new(), 0);
+    while !keys.is_empty() && seen < STALE_LOOKBACK {
+        let runs = read(vault, take_newest(&mut keys, FIRST_RUNS)).await?;
+        seen += runs.len().max(1);
+        let held = |r: &Run| matches!(r.kind, RunKind::Backup | RunKind::Prune) && r.state == RunState::Succeeded;
+        let cleaned = runs.iter().any(held);
+        for run in runs {
+            failed.extend(fail_if_stale(vault, run, &marks).await?);
         }
-        run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed")));
-        run.save(vault).await?;
-        failed.push(run.run);
+        if cleaned {
+            break;
+        }
     }
     Ok(failed)
+}
+
+async fn fail_if_stale(vault: &Vault, mut run: Run, marks: &[ReaderMark]) -> Result<Option<RunId>> {
+    let now = vault.clock.now();
+    let reads = matches!(run.kind, RunKind::Verify | RunKind::Restore);
+    let alive =
+        reads && (elapsed(run.started_at, now) < READER_TTL || marks.iter().any(|m| m.id == run.run && m.expires_at > now));
+    if run.state != RunState::Running || alive {
+        return Ok(None);
+    }
+    run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed")));
+    run.save(vault).await?;
+    Ok(Some(run.run))
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::document;
-use super::gc::{Amount, PrunePlan, Work, work};
+use super::gc::{Amount, Drop, Facts, PrunePlan, Work, work};
 use super::lease::{Lease, Purpose};
 use super::readers;
 use super::tombstones::{BackupTombstone, IDS_PER_TOMBSTONE, PartsTombstone};
@@ -38,11 +39,18 @@ pub struct Pruned {
 /// Applies `plan` under a lease of purpose `Sweep` that the caller keeps renewed. Fails with kind `Conflict`, having done nothing, when the vault is not what
 /// the plan was made for. Interrupted, it leaves every listed backup whole, and the next prune goes on.
 pub async fn apply(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, shutdown: &Shutdown) -> Result<Pruned> {
+    lease.check()?;
+    apply_to(vault, lease, plan, Facts::read(vault).await?, shutdown).await
+}
+
+/// [`apply`] where `facts` were read under the same lease.
+pub async fn apply_to(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, facts: Facts, shutdown: &Shutdown) -> Result<Pruned> {
     if lease.purpose() != Purpose::Sweep {
         return Err(Error::internal("a prune needs a lease of purpose sweep"));
     }
     lease.check()?;
-    let again = work(vault, &plan.mark, Duration::from_secs(plan.grace_seconds), plan.made_at, &lease.pending().await).await?;
+    let grace = Duration::from_secs(plan.grace_seconds);
+    let again = work(vault, facts, &plan.mark, grace, plan.made_at, &lease.pending().await).await?;
     if again.plan.vault_id != plan.vault_id || again.plan.digest != plan.digest {
         return Err(Error::conflict(format!("{} has changed since the plan was made; nothing was removed", vault.describe()))
             .hint("make the plan again"));
@@ -75,22 +83,26 @@ struct Sweeper<'a> {
 impl Sweeper<'_> {
     async fn mark_backups(&self, work: &Work) -> Result<()> {
         let now = self.vault.clock.now();
-        for drop in &work.plan.mark {
-            let Some(head) = work.heads.get(&drop.backup) else {
-                return Err(Error::internal(format!("backup {} is planned without a head", drop.backup)));
-            };
-            let tombstone = BackupTombstone {
-                backup: drop.backup.clone(),
-                reasons: drop.reasons.clone(),
-                marked_at: now,
-                sweep_after: add(now, Duration::from_secs(work.plan.grace_seconds)),
-                head: head.clone(),
-            };
-            if !self.create(&self.vault.layout.tombstone(&drop.backup), &tombstone).await? {
-                return Err(Error::conflict(format!("backup {} is marked already", drop.backup)).hint("make the plan again"));
-            }
+        futures::stream::iter(work.plan.mark.iter().map(Ok))
+            .try_for_each_concurrent(STORE_CONCURRENCY, |drop| self.mark_backup(work, drop, now))
+            .await
+    }
+
+    async fn mark_backup(&self, work: &Work, drop: &Drop, now: Timestamp) -> Result<()> {
+        let Some(head) = work.heads.get(&drop.backup) else {
+            return Err(Error::internal(format!("backup {} is planned without a head", drop.backup)));
+        };
+        let tombstone = BackupTombstone {
+            backup: drop.backup.clone(),
+            reasons: drop.reasons.clone(),
+            marked_at: now,
+            sweep_after: add(now, Duration::from_secs(work.plan.grace_seconds)),
+            head: head.clone(),
+        };
+        if self.create(&self.vault.layout.tombstone(&drop.backup), &tombstone).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::conflict(format!("backup {} is marked already", drop.backup)).hint("make the plan again"))
     }
 
     async fn mark_parts(&self, work: &Work) -> Result<()> {
@@ -137,10 +149,12 @@ impl Sweeper<'_> {
         self.vault.reach("sweep:contents-deleted")?;
         self.delete(work.freed.iter().chain(&work.swept_parts).map(|id| layout.part(id))).await?;
         self.vault.reach("sweep:parts-deleted")?;
-        for tombstone in &work.sweep {
-            let proofs = document::keys(self.vault.store.as_ref(), &layout.proofs_of(&tombstone.backup)).await?;
-            self.delete(proofs.into_iter()).await?;
-        }
+        futures::stream::iter(work.sweep.iter().map(Ok))
+            .try_for_each_concurrent(STORE_CONCURRENCY, |tombstone| async {
+                let proofs = document::keys(self.vault.store.as_ref(), &layout.proofs_of(&tombstone.backup)).await?;
+                self.delete(proofs.into_iter()).await
+            })
+            .await?;
         let backups = work.sweep.iter().map(|t| layout.tombstone(&t.backup));
         self.delete(backups.chain(work.parts_tombstones.iter().map(|t| layout.parts_tombstone(&t.id)))).await?;
         self.vault.reach("sweep:tombstones-deleted")?;

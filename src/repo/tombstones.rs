@@ -1,5 +1,7 @@
 //! What is to be deleted, and not before when.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +57,12 @@ pub struct Tombstones {
     pub damaged: Vec<(BackupId, Error)>,
     /// Keys of unreadable tombstones that name no backup, and why, in order of key.
     pub unreadable: Vec<(Key, Error)>,
+}
+
+/// The backups that are marked, by the keys of their tombstones alone.
+pub async fn marked(vault: &Vault) -> Result<HashSet<BackupId>> {
+    let keys = document::keys(vault.store.as_ref(), &vault.layout.tombstones()).await?;
+    Ok(keys.iter().filter_map(|key| key.name().strip_suffix(".json")?.parse().ok()).collect())
 }
 
 impl Tombstones {

@@ -86,6 +86,9 @@ impl Vault {
 
     /// Records the policy's text as it is now, if it differs from what the vault says.
     pub async fn record_policy_text(&self, policy_text: &str) -> Result<()> {
+        if self.info.policy_text == policy_text {
+            return Ok(());
+        }
         let key = self.layout.vault();
         let Some((mut info, etag)) = document::find_versioned::<VaultInfo>(self.store.as_ref(), &key).await? else {
             return Err(Error::integrity(format!("'{key}' is gone")));

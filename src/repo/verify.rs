@@ -1,21 +1,24 @@
 //! Verification without a server: presence (no download) and content. Findings are collected; nothing stops at the first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::codec::unpack;
 use super::contents::{Contents, PartRecord, StreamRecord};
 use super::format::Checksum;
 use super::head::Head;
-use super::index::{blocking, list_parts};
+use super::index::blocking;
 use super::reader::{read_contents, read_part};
+use super::stored::StoredParts;
 use super::vault::Vault;
 use crate::base::fingerprint::Fingerprint;
 use crate::base::ids::PartId;
-use crate::base::limits::STORE_CONCURRENCY;
+use crate::base::limits::{STORE_CONCURRENCY, VERIFY_AHEAD_BYTES, processors};
 use crate::base::progress::Progress;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result, ResultExt};
@@ -83,65 +86,120 @@ impl Report {
     }
 }
 
-/// Presence: every object that the backup names is in the store with its recorded size and, where the store can tell without a download, its
-/// checksum. A part that differs is read: stored anew with the same content, it is worth a warning only.
-pub async fn presence(vault: &Vault, head: &Head, progress: &dyn Progress, shutdown: &Shutdown) -> Result<Report> {
-    let (contents, mut report) = match open(vault, head).await? {
-        Ok(opened) => opened,
-        Err(report) => return Ok(report),
-    };
-    let listed: HashMap<PartId, u64> = list_parts(vault).await?.into_iter().collect();
-    progress.stage("presence", Some(head.counts.plain_bytes));
-    let checks = contents.parts.iter().map(|record| {
-        let listed = listed.get(&record.id).copied();
-        async move {
-            let found = shutdown.guard(present(vault, record, listed)).await;
-            progress.advance(record.size);
-            found
-        }
-    });
-    let mut checks = futures::stream::iter(checks).buffer_unordered(STORE_CONCURRENCY);
-    while let Some(found) = checks.next().await {
-        report.parts += 1;
-        report.findings.extend(found?);
-    }
-    Ok(finish(report, &contents))
+/// Looks whether parts are present, for one backup or many: what backups share is listed and asked for once.
+#[derive(Debug)]
+pub struct Presence<'a> {
+    vault: &'a Vault,
+    stored: StoredParts,
+    /// What the store said of a part when it was asked: bytes of its object, and checksum where it knows it.
+    told: Mutex<HashMap<PartId, (u64, Option<Checksum>)>>,
+    /// Parts read at once.
+    reads: Semaphore,
 }
 
-async fn present(vault: &Vault, record: &PartRecord, listed: Option<u64>) -> Result<Option<Finding>> {
-    let Some(stored) = listed else {
-        return Ok(Some(missing(record)));
-    };
-    let sha256 = match vault.store.head(&vault.layout.part(&record.id), true).await {
-        Ok(meta) => meta.sha256.map(Checksum),
-        Err(StoreError::NotFound(_)) => return Ok(Some(missing(record))),
-        Err(StoreError::Other(e)) if e.kind() == Kind::Integrity => return Ok(Some(damaged(record, &e))),
-        Err(e) => return Err(Error::from(e)).context(|| format!("look at part {}", record.id)),
-    };
-    if stored == record.stored && sha256.is_none_or(|sum| sum == record.sha256) {
-        return Ok(None);
+/// Presence of one backup: see [`Presence::check`].
+pub async fn presence(vault: &Vault, head: &Head, progress: &dyn Progress, shutdown: &Shutdown) -> Result<Report> {
+    Presence::new(vault).await?.check(head, progress, shutdown).await
+}
+
+impl<'a> Presence<'a> {
+    /// Lists the vault's parts.
+    pub async fn new(vault: &'a Vault) -> Result<Self> {
+        let stored = StoredParts::list(vault).await?;
+        Ok(Self { vault, stored, told: Mutex::default(), reads: Semaphore::new(processors()) })
     }
-    Ok(Some(match part_content(vault, record).await? {
-        Ok(_) => Finding::warning(
-            "part-differs",
-            record.id,
-            format!("part {} is whole, but stored otherwise than recorded", record.id),
-        ),
-        Err(finding) => finding,
-    }))
+
+    /// Presence: every object that the backup names is in the store with its recorded size and, where the store can tell without a download,
+    /// its checksum. A part that differs is read: stored anew with the same content, it is worth a warning only.
+    pub async fn check(&self, head: &Head, progress: &dyn Progress, shutdown: &Shutdown) -> Result<Report> {
+        let (contents, mut report) = match open(self.vault, head).await? {
+            Ok(opened) => opened,
+            Err(report) => return Ok(report),
+        };
+        progress.stage("presence", Some(head.counts.plain_bytes));
+        let checks = contents.parts.iter().map(|record| async move {
+            let found = shutdown.guard(self.present(record)).await;
+            progress.advance(record.size);
+            found
+        });
+        let mut checks = futures::stream::iter(checks).buffer_unordered(STORE_CONCURRENCY);
+        while let Some(found) = checks.next().await {
+            report.parts += 1;
+            report.findings.extend(found?);
+        }
+        drop(checks);
+        Ok(finish(report, &contents))
+    }
+
+    async fn present(&self, record: &PartRecord) -> Result<Option<Finding>> {
+        let told = self.told().get(&record.id).copied();
+        let (stored, sha256) = match told {
+            Some(told) => told,
+            None => match self.ask(record).await? {
+                Ok(told) => told,
+                Err(finding) => return Ok(Some(finding)),
+            },
+        };
+        if stored == record.stored && sha256.is_none_or(|sum| sum == record.sha256) {
+            return Ok(None);
+        }
+        let _place = self.reads.acquire().await.map_err(|e| Error::internal("no part can be read").source(e))?;
+        Ok(Some(match part_content(self.vault, record).await? {
+            Ok(_) => Finding::warning(
+                "part-differs",
+                record.id,
+                format!("part {} is whole, but stored otherwise than recorded", record.id),
+            ),
+            Err(finding) => finding,
+        }))
+    }
+
+    /// What the store says of a part, or the finding that it has none.
+    async fn ask(&self, record: &PartRecord) -> Result<Result<(u64, Option<Checksum>), Finding>> {
+        let Some(stored) = self.stored.size(&record.id) else {
+            return Ok(Err(missing(record)));
+        };
+        match self.vault.store.head(&self.vault.layout.part(&record.id), true).await {
+            Ok(meta) => {
+                let told = (stored, meta.sha256.map(Checksum));
+                self.told().insert(record.id, told);
+                Ok(Ok(told))
+            }
+            Err(StoreError::NotFound(_)) => Ok(Err(missing(record))),
+            Err(StoreError::Other(e)) if e.kind() == Kind::Integrity => Ok(Err(damaged(record, &e))),
+            Err(e) => Err(Error::from(e)).context(|| format!("look at part {}", record.id)),
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<PartId, (u64, Option<Checksum>)>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The part's plaintext, or the finding that it has none.
 async fn part_content(vault: &Vault, record: &PartRecord) -> Result<Result<Bytes, Finding>> {
-    let stored = match read_part(vault, record).await {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return Ok(Err(missing(record))),
+    match part_object(vault, record).await? {
+        Ok(stored) => {
+            let record = record.clone();
+            blocking(move || plaintext(&record, &stored)).await
+        }
+        Err(finding) => Ok(Err(finding)),
+    }
+}
+
+/// The part's object, or the finding that there is none.
+async fn part_object(vault: &Vault, record: &PartRecord) -> Result<Result<Bytes, Finding>> {
+    match read_part(vault, record).await {
+        Ok(Some(stored)) => Ok(Ok(stored)),
+        Ok(None) => Ok(Err(missing(record))),
         // The store itself saw that the object is not what was put there.
-        Err(e) if e.kind() == Kind::Integrity => return Ok(Err(damaged(record, &e))),
-        Err(e) => return Err(e),
-    };
-    let (id, size) = (record.id, record.size);
-    match blocking(move || unpack(&id, &stored, Some(size))).await {
+        Err(e) if e.kind() == Kind::Integrity => Ok(Err(damaged(record, &e))),
+        Err(e) => Err(e),
+    }
+}
+
+fn plaintext(record: &PartRecord, stored: &[u8]) -> Result<Result<Bytes, Finding>> {
+    match unpack(&record.id, stored, Some(record.size)) {
         Ok(plain) => Ok(Ok(plain)),
         Err(e) if e.kind() == Kind::Integrity => Ok(Err(damaged(record, &e))),
         Err(e) => Err(e),
@@ -168,10 +226,10 @@ pub async fn content(vault: &Vault, head: &Head, progress: &dyn Progress, shutdo
         record.extents.iter().for_each(|e| pieces[e.part as usize].push((stream, e.offset, e.length)));
     }
     let mut sums = vec![Fingerprint::default(); contents.streams.len()];
-    // Two at a time: one is on its way while the other is hashed.
+    let (ahead, hashing) = (Semaphore::new(VERIFY_AHEAD_BYTES), Semaphore::new(processors()));
     let mut reads = futures::stream::iter(contents.parts.iter().zip(&pieces))
-        .map(|(record, pieces)| shutdown.guard(check_part(vault, record, pieces)))
-        .buffered(2);
+        .map(|(record, pieces)| shutdown.guard(check_part(vault, record, pieces, &ahead, &hashing)))
+        .buffered(STORE_CONCURRENCY);
     let mut at = 0;
     while let Some(checked) = reads.next().await {
         let record = &contents.parts[at];
@@ -204,34 +262,44 @@ fn differing(stream: &StreamRecord, sum: &Fingerprint) -> Option<Finding> {
 
 type PartSums = Vec<(usize, Fingerprint)>;
 
-/// Reads one part and sums the rows of each piece of it.
-async fn check_part(vault: &Vault, record: &PartRecord, pieces: &[(usize, u64, u64)]) -> Result<Result<PartSums, Finding>> {
-    let plain = match part_content(vault, record).await? {
-        Ok(plain) => plain,
+/// Reads one part and sums the rows of each piece of it. `ahead` bounds the bytes that wait, `hashing` the parts that are in work.
+async fn check_part(
+    vault: &Vault,
+    record: &PartRecord,
+    pieces: &[(usize, u64, u64)],
+    ahead: &Semaphore,
+    hashing: &Semaphore,
+) -> Result<Result<PartSums, Finding>> {
+    let closed = |e| Error::internal("a bound of the verification is closed").source(e);
+    let size = usize::try_from(record.stored).unwrap_or(usize::MAX).clamp(1, VERIFY_AHEAD_BYTES);
+    let _room = ahead.acquire_many(size as u32).await.map_err(closed)?;
+    let stored = match part_object(vault, record).await? {
+        Ok(stored) => stored,
         Err(finding) => return Ok(Err(finding)),
     };
-    let (id, pieces) = (record.id, pieces.to_vec());
-    blocking(move || {
-        let mut sums = Vec::with_capacity(pieces.len());
-        for (stream, offset, length) in pieces {
-            let rows = &plain[offset as usize..(offset + length) as usize];
-            if rows.last() != Some(&b'\n') || (offset > 0 && plain[offset as usize - 1] != b'\n') {
-                return Ok(Err(Finding::damage(
-                    "extent-tears-row",
-                    id,
-                    format!("a stream begins or ends inside a row of part {id}"),
-                )));
-            }
-            let (mut sum, mut from) = (Fingerprint::default(), 0);
-            for newline in memchr::memchr_iter(b'\n', rows) {
-                sum.add(&rows[from..=newline]);
-                from = newline + 1;
-            }
-            sums.push((stream, sum));
-        }
-        Ok(Ok(sums))
+    let _place = hashing.acquire().await.map_err(closed)?;
+    let (record, pieces) = (record.clone(), pieces.to_vec());
+    blocking(move || match plaintext(&record, &stored)? {
+        Ok(plain) => Ok(sums(&record.id, &plain, &pieces)),
+        Err(finding) => Ok(Err(finding)),
     })
     .await
+}
+
+fn sums(id: &PartId, plain: &[u8], pieces: &[(usize, u64, u64)]) -> Result<PartSums, Finding> {
+    let mut sums = Vec::with_capacity(pieces.len());
+    for (stream, offset, length) in pieces {
+        let (from, to) = (*offset as usize, (offset + length) as usize);
+        let rows = &plain[from..to];
+        if rows.last() != Some(&b'\n') || (from > 0 && plain[from - 1] != b'\n') {
+            let text = format!("a stream begins or ends inside a row of part {id}");
+            return Err(Finding::damage("extent-tears-row", *id, text));
+        }
+        let mut sum = Fingerprint::default();
+        sum.add_rows(rows);
+        sums.push((*stream, sum));
+    }
+    Ok(sums)
 }
 
 /// The contents, or a report of why they cannot be read.

@@ -15,7 +15,6 @@ use super::format::Checksum;
 use super::group::{GroupWriter, WrittenStream};
 use super::index::{PartIndex, blocking};
 use super::lease::Lease;
-use super::listing::Listing;
 use super::vault::Vault;
 use crate::base::ids::{BackupId, PartId};
 use crate::base::limits::{IN_FLIGHT_BYTES, processors};
@@ -98,8 +97,7 @@ impl Writer {
         sizes: Sizes,
     ) -> Result<Self> {
         lease.check()?;
-        let listing = Listing::read(vault).await?;
-        let index = PartIndex::read(vault, listing.backups.last()).await?;
+        let index = PartIndex::read(vault).await?;
         vault.reach("writer:listed")?;
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {

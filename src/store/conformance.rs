@@ -213,6 +213,16 @@ async fn listing(store: &SharedStore) -> Result<()> {
         let keys = listed_keys(store, prefix).await?;
         ensure!(keys == below(prefix), "listing '{prefix}' gives {keys:?}");
     }
+    for (prefix, after) in
+        [("", ""), ("", "list/n/2"), ("list/n/", "list/n/"), ("list/n/", "list/n/1"), ("list/n/", "list/n/15x")]
+            .into_iter()
+            .chain([("list/", "list/n.a/x"), ("list/", "list/n.a"), ("list/", "list/n/"), ("list/n/", "list/o"), ("", "z")])
+    {
+        let listed: Vec<ObjectMeta> = store.list_after(prefix, after).try_collect().await?;
+        let keys: Vec<&str> = listed.iter().map(|meta| meta.key.as_str()).collect();
+        let expected: Vec<String> = below(prefix).into_iter().filter(|name| name.as_str() > after).collect();
+        ensure!(keys == expected, "listing '{prefix}' after '{after}' gives {keys:?}");
+    }
     for meta in listed(store, "list/").await? {
         ensure!(meta.size == meta.key.as_str().len() as u64, "the listing gives {} bytes for '{}'", meta.size, meta.key);
     }

@@ -146,6 +146,24 @@ impl FaultyStore {
         self.requests.load(Ordering::SeqCst)
     }
 
+    fn listing<'a>(
+        &'a self,
+        prefix: &str,
+        inner: BoxStream<'a, StoreResult<ObjectMeta>>,
+    ) -> BoxStream<'a, StoreResult<ObjectMeta>> {
+        let course = self.begin(Operation::List, prefix);
+        let answer = async move {
+            if let Err(e) = course.before().await {
+                return stream::iter([Err(e)]).boxed();
+            }
+            match course.after() {
+                Ok(()) => inner,
+                Err(e) => inner.take(1).chain(stream::iter([Err(e)])).boxed(),
+            }
+        };
+        stream::once(answer).flatten().boxed()
+    }
+
     /// Counts the request and decides what goes wrong with it.
     fn begin(&self, operation: Operation, key: impl Into<String>) -> Course<'_> {
         let request = Request { number: self.requests.fetch_add(1, Ordering::SeqCst), operation, key: key.into() };
@@ -251,18 +269,11 @@ impl Store for FaultyStore {
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
-        let course = self.begin(Operation::List, prefix);
-        let prefix = prefix.to_owned();
-        let answer = async move {
-            if let Err(e) = course.before().await {
-                return stream::iter([Err(e)]).boxed();
-            }
-            match course.after() {
-                Ok(()) => self.inner.list(&prefix),
-                Err(e) => self.inner.list(&prefix).take(1).chain(stream::iter([Err(e)])).boxed(),
-            }
-        };
-        stream::once(answer).flatten().boxed()
+        self.listing(prefix, self.inner.list(prefix))
+    }
+
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        self.listing(prefix, self.inner.list_after(prefix, after))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {

@@ -65,6 +65,10 @@ impl Store for LimitedStore {
         self.inner.list(prefix)
     }
 
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        self.inner.list_after(prefix, after)
+    }
+
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
         let _place = self.place().await?;
         self.inner.list_folders(prefix).await

@@ -44,6 +44,17 @@ impl LocalStore {
         Ok(Self { files: Arc::new(Files::new(root)), clock })
     }
 
+    fn walk(&self, walk: Walk) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        stream::try_unfold(walk, move |mut walk| async move {
+            if let Some(meta) = walk.ready() {
+                return Ok(Some((meta, walk)));
+            }
+            let now = self.clock.now();
+            self.blocking(move |files| Ok(walk.next(files, now)?.map(|meta| (meta, walk)))).await
+        })
+        .boxed()
+    }
+
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Files) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
         let files = Arc::clone(&self.files);
         match tokio::task::spawn_blocking(move || work(&files)).await {
@@ -55,9 +66,14 @@ impl LocalStore {
 
 #[async_trait]
 impl Store for LocalStore {
-    async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
+    async fn get(&self, key: &Key) -> StoreResult<Bytes> {
         let key = key.clone();
         self.blocking(move |files| files.read(&key)).await
+    }
+
+    async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
+        let key = key.clone();
+        self.blocking(move |files| files.read_versioned(&key)).await
     }
 
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
@@ -74,15 +90,14 @@ impl Store for LocalStore {
         if let Err(e) = check_prefix(prefix) {
             return stream::iter([Err(e)]).boxed();
         }
-        let walk = Walk::below(prefix);
-        stream::try_unfold(walk, move |mut walk| async move {
-            if let Some(meta) = walk.ready() {
-                return Ok(Some((meta, walk)));
-            }
-            let now = self.clock.now();
-            self.blocking(move |files| Ok(walk.next(files, now)?.map(|meta| (meta, walk)))).await
-        })
-        .boxed()
+        self.walk(Walk::below(prefix, ""))
+    }
+
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        if let Err(e) = check_prefix(prefix) {
+            return stream::iter([Err(e)]).boxed();
+        }
+        self.walk(Walk::below(prefix, after))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use serde::Serialize;
 
-use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
+use crate::base::limits::LISTING_PAGE;
 
-/// Objects in one answer to a listing request of S3.
-const LISTING_PAGE: u64 = 1000;
+use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
 
 /// Counters of one operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -84,6 +83,22 @@ impl MeteredStore {
     pub fn new(inner: SharedStore, meter: Arc<Meter>) -> Self {
         Self { inner, meter }
     }
+
+    /// Counts the requests of a listing as they are sent.
+    fn counted<'a>(&'a self, listing: BoxStream<'a, StoreResult<ObjectMeta>>) -> BoxStream<'a, StoreResult<ObjectMeta>> {
+        self.meter.count(|u| &mut u.list, &Ok(()), |()| 0);
+        let numbered = listing.zip(stream::iter(1..));
+        let counted = numbered.map(move |(answer, number): (_, u64)| {
+            if answer.is_err() {
+                let mut usage = self.meter.0.lock().unwrap_or_else(PoisonError::into_inner);
+                usage.list.failures += 1;
+            } else if number > 1 && number % LISTING_PAGE as u64 == 1 {
+                self.meter.count(|u| &mut u.list, &Ok(()), |()| 0);
+            }
+            answer
+        });
+        counted.boxed()
+    }
 }
 
 #[async_trait]
@@ -115,18 +130,11 @@ impl Store for MeteredStore {
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
-        self.meter.count(|u| &mut u.list, &Ok(()), |()| 0);
-        let numbered = self.inner.list(prefix).zip(stream::iter(1..));
-        let counted = numbered.map(move |(answer, number): (_, u64)| {
-            if answer.is_err() {
-                let mut usage = self.meter.0.lock().unwrap_or_else(PoisonError::into_inner);
-                usage.list.failures += 1;
-            } else if number > 1 && number % LISTING_PAGE == 1 {
-                self.meter.count(|u| &mut u.list, &Ok(()), |()| 0);
-            }
-            answer
-        });
-        counted.boxed()
+        self.counted(self.inner.list(prefix))
+    }
+
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        self.counted(self.inner.list_after(prefix, after))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {

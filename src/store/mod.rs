@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::base::Error;
 pub use key::Key;
@@ -151,6 +151,13 @@ pub trait Store: Send + Sync + Debug {
 
     /// Every object whose key starts with `prefix` (a key prefix of whole segments ending in `/`, or empty for all), in key order.
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>>;
+
+    /// Those of them whose keys come after the text `after`, which need not be a key, without a request for the ones before: a
+    /// long listing can be read from several places at once.
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        let after = after.to_owned();
+        self.list(prefix).try_filter(move |meta| std::future::ready(meta.key.as_str() > after.as_str())).boxed()
+    }
 
     /// The first segments below `prefix` (with common part cut off and without the slash), in order: one request per thousand.
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>>;

@@ -11,7 +11,7 @@ use super::retrying::RetryingStore;
 use super::s3::S3Store;
 use super::{Key, SharedStore};
 use crate::base::clock::SharedClock;
-use crate::base::limits::STORE_CONCURRENCY;
+use crate::base::limits::{FOLDER_CONCURRENCY, STORE_CONCURRENCY};
 use crate::base::retry::Backoff;
 use crate::base::{Error, Result};
 
@@ -26,7 +26,7 @@ pub struct StoreOptions {
     pub endpoint_url: Option<String>,
     /// S3: whether the bucket stands in the path of requests; else only for endpoints that are not Amazon's and names with dots.
     pub path_style: Option<bool>,
-    /// S3: storage class of new objects; else the bucket's. Archive classes are refused.
+    /// S3: storage class of new objects of 128 KiB and more; else the bucket's. Archive classes are refused.
     pub storage_class: Option<String>,
     /// S3: id or ARN of the KMS key that encrypts new objects.
     pub sse_kms_key_id: Option<String>,
@@ -34,7 +34,7 @@ pub struct StoreOptions {
     pub sse_aes256: bool,
     /// S3: objects in one answer to a listing request; else the server's maximum, a thousand.
     pub list_page_size: Option<u16>,
-    /// Requests in flight at once.
+    /// Requests in flight at once; of a folder [`FOLDER_CONCURRENCY`] at most.
     pub concurrency: usize,
     /// How often and how patiently requests are tried again.
     pub backoff: Backoff,
@@ -70,14 +70,18 @@ pub struct Opened {
 /// Opens the store that `options` describe. A folder need not exist yet; no request is sent to a bucket yet, but credentials for it
 /// must be found.
 pub async fn open(options: &StoreOptions, clock: SharedClock) -> Result<Opened> {
-    let (base, prefix): (SharedStore, Option<String>) = match parse(&options.url)? {
-        Address::Folder(path) => (Arc::new(LocalStore::new(path, clock.clone())?), None),
-        Address::Bucket { name, prefix } => (Arc::new(S3Store::connect(&name, options, &clock).await?), prefix),
+    let (base, prefix, concurrency): (SharedStore, Option<String>, usize) = match parse(&options.url)? {
+        Address::Folder(path) => {
+            (Arc::new(LocalStore::new(path, clock.clone())?), None, options.concurrency.min(FOLDER_CONCURRENCY))
+        }
+        Address::Bucket { name, prefix } => {
+            (Arc::new(S3Store::connect(&name, options, &clock).await?), prefix, options.concurrency)
+        }
     };
     let meter = Arc::new(Meter::default());
     let metered = Arc::new(MeteredStore::new(base, meter.clone()));
     let retrying = Arc::new(RetryingStore::new(metered, clock, options.backoff));
-    let mut store: SharedStore = Arc::new(LimitedStore::new(retrying, options.concurrency));
+    let mut store: SharedStore = Arc::new(LimitedStore::new(retrying, concurrency));
     if let Some(prefix) = prefix {
         store = Arc::new(PrefixedStore::new(store, &prefix)?);
     }

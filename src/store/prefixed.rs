@@ -73,6 +73,14 @@ impl Store for PrefixedStore {
         self.inner.list(&format!("{}{prefix}", self.prefix)).map(|meta| self.strip(meta?)).boxed()
     }
 
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        if let Err(e) = check_prefix(prefix) {
+            return stream::iter([Err(e)]).boxed();
+        }
+        let listed = self.inner.list_after(&format!("{}{prefix}", self.prefix), &format!("{}{after}", self.prefix));
+        listed.map(|meta| self.strip(meta?)).boxed()
+    }
+
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
         check_prefix(prefix)?;
         self.inner.list_folders(&format!("{}{prefix}", self.prefix)).await

@@ -49,6 +49,16 @@ impl RetryingStore {
         answer.await.unwrap_or_else(|e| Err(e.into()))
     }
 
+    fn listing(&self, prefix: &str, after: Option<String>) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        let listing = Listing { store: self, prefix: prefix.to_owned(), running: Mutex::new(None) };
+        stream::try_unfold((listing, after), |(listing, after)| async move {
+            let what = || format!("list '{}'", listing.prefix);
+            let next = listing.store.retry(what, || listing.next_after(after.as_deref())).await?;
+            Ok(next.map(|meta| (meta.clone(), (listing, Some(meta.key.as_str().to_owned())))))
+        })
+        .boxed()
+    }
+
     /// Whether the object holds `body`, and its version.
     async fn holds(&self, key: &Key, body: &Bytes) -> StoreResult<Option<ETag>> {
         match self.get_versioned(key).await {
@@ -99,15 +109,13 @@ impl Store for RetryingStore {
         self.retry(|| format!("examine '{key}'"), || self.inner.head(key, checksum)).await
     }
 
-    /// Starts again after a failure and passes over what was given out already.
+    /// Goes on after a failure where it stopped.
     fn list(&self, prefix: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
-        let listing = Listing { store: self, prefix: prefix.to_owned(), running: Mutex::new(None) };
-        stream::try_unfold((listing, None), |(listing, last)| async move {
-            let what = || format!("list '{}'", listing.prefix);
-            let next = listing.store.retry(what, || listing.next_after(last.as_ref())).await?;
-            Ok(next.map(|meta| (meta.clone(), (listing, Some(meta.key)))))
-        })
-        .boxed()
+        self.listing(prefix, None)
+    }
+
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        self.listing(prefix, Some(after.to_owned()))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
@@ -130,18 +138,21 @@ struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// The first object after `last`; after an error, the next call lists anew.
-    async fn next_after(&self, last: Option<&Key>) -> StoreResult<Option<ObjectMeta>> {
+    /// The first object after `after`; after an error, the next call lists anew from there.
+    async fn next_after(&self, after: Option<&str>) -> StoreResult<Option<ObjectMeta>> {
         let mut running = self.running.lock().await;
-        let mut stream = running.take().unwrap_or_else(|| self.store.inner.list(&self.prefix));
-        while let Some(meta) = stream.next().await {
-            let meta = meta?;
-            if last.is_none_or(|last| meta.key > *last) {
+        let mut stream = running.take().unwrap_or_else(|| match after {
+            Some(after) => self.store.inner.list_after(&self.prefix, after),
+            None => self.store.inner.list(&self.prefix),
+        });
+        match stream.next().await {
+            Some(Ok(meta)) => {
                 *running = Some(stream);
-                return Ok(Some(meta));
+                Ok(Some(meta))
             }
+            Some(Err(e)) => Err(e),
+            None => Ok(None),
         }
-        Ok(None)
     }
 }
 

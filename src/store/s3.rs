@@ -28,6 +28,10 @@ use errors::{Action, Place};
 /// Bodies from this size on are hashed outside the threads that drive requests.
 const HASH_ASIDE_BYTES: usize = 256 << 10;
 
+/// Objects below this size keep the bucket's class: the infrequent-access classes bill them as this large and for a month at least, and a
+/// vault's small documents are read and replaced all the time.
+const CLASS_MIN_BYTES: usize = 128 << 10;
+
 /// Objects in a bucket.
 #[derive(Debug)]
 pub struct S3Store {
@@ -68,10 +72,21 @@ impl S3Store {
         Ok(ETag(etag.ok_or_else(missing)?))
     }
 
-    async fn list_page(&self, prefix: &str, delimiter: Option<&str>, token: Option<String>) -> StoreResult<ListObjectsV2Output> {
+    fn listing(&self, prefix: &str, after: Option<String>) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        let next = Next::First(after.clone());
+        let listing = Listing { store: self, prefix: prefix.to_owned(), after, page: VecDeque::new(), next, last: None };
+        stream::try_unfold(listing, |mut listing| async move { Ok(listing.next().await?.map(|meta| (meta, listing))) }).boxed()
+    }
+
+    async fn list_page(&self, prefix: &str, delimiter: Option<&str>, next: Next) -> StoreResult<ListObjectsV2Output> {
         let request =
             self.client.list_objects_v2().bucket(self.bucket()).prefix(prefix).set_delimiter(delimiter.map(str::to_owned));
-        let request = request.set_continuation_token(token).set_max_keys(self.list_page_size);
+        let request = match next {
+            Next::First(after) => request.set_start_after(after),
+            Next::From(token) => request.continuation_token(token),
+            Next::None => request,
+        };
+        let request = request.set_max_keys(self.list_page_size);
         let limited = request.customize().config_override(answer_within(STORE_ANSWER_TIMEOUT));
         let page = limited.send().await.map_err(|e| self.place.explain(Action::List, prefix, e))?;
         if page.is_truncated == Some(true) && page.next_continuation_token.is_none() {
@@ -122,9 +137,10 @@ impl Store for S3Store {
     async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
         let checksum = BASE64.encode(digest(&body).await?);
         let time = STORE_ANSWER_TIMEOUT + Duration::from_secs(body.len() as u64 / STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND);
+        let class = self.storage_class.clone().filter(|_| body.len() >= CLASS_MIN_BYTES);
         let request =
             self.client.put_object().bucket(self.bucket()).key(key.as_str()).checksum_sha256(checksum).body(body.into());
-        let request = request.set_storage_class(self.storage_class.clone());
+        let request = request.set_storage_class(class);
         let request = request.set_server_side_encryption(self.encryption.clone()).set_ssekms_key_id(self.kms_key_id.clone());
         let (request, action) = match mode {
             PutMode::Create => (request.if_none_match("*"), Action::Create),
@@ -157,26 +173,32 @@ impl Store for S3Store {
         if let Err(e) = check_prefix(prefix) {
             return stream::iter([Err(e)]).boxed();
         }
-        let listing = Listing { store: self, prefix: prefix.to_owned(), page: VecDeque::new(), next: Next::First, last: None };
-        stream::try_unfold(listing, |mut listing| async move { Ok(listing.next().await?.map(|meta| (meta, listing))) }).boxed()
+        self.listing(prefix, None)
+    }
+
+    fn list_after(&self, prefix: &str, after: &str) -> BoxStream<'_, StoreResult<ObjectMeta>> {
+        if let Err(e) = check_prefix(prefix) {
+            return stream::iter([Err(e)]).boxed();
+        }
+        self.listing(prefix, Some(after.to_owned()))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
         check_prefix(prefix)?;
-        let (mut folders, mut token) = (Vec::new(), None);
+        let (mut folders, mut next) = (Vec::new(), Next::First(None));
         loop {
-            let page = self.list_page(prefix, Some("/"), token).await?;
+            let page = self.list_page(prefix, Some("/"), next).await?;
             let common = page.common_prefixes.unwrap_or_default().into_iter().filter_map(|common| common.prefix);
             folders.extend(common.filter_map(|folder| {
                 let name = folder.strip_prefix(prefix)?.strip_suffix('/')?;
                 name.parse::<Key>().is_ok().then(|| name.to_owned())
             }));
-            token = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
-            if token.is_none() {
+            let Some(token) = page.next_continuation_token.filter(|_| page.is_truncated == Some(true)) else {
                 folders.sort();
                 folders.dedup();
                 return Ok(folders);
-            }
+            };
+            next = Next::From(token);
         }
     }
 
@@ -200,6 +222,7 @@ impl Store for S3Store {
 struct Listing<'a> {
     store: &'a S3Store,
     prefix: String,
+    after: Option<String>,
     page: VecDeque<aws_sdk_s3::types::Object>,
     next: Next,
     last: Option<Key>,
@@ -207,7 +230,8 @@ struct Listing<'a> {
 
 /// Which page to ask for when the present one is used up.
 enum Next {
-    First,
+    /// The first, of the keys after this text.
+    First(Option<String>),
     From(String),
     None,
 }
@@ -220,12 +244,11 @@ impl Listing<'_> {
                     return Ok(Some(meta));
                 }
             }
-            let token = match std::mem::replace(&mut self.next, Next::None) {
-                Next::First => None,
-                Next::From(token) => Some(token),
+            let next = match std::mem::replace(&mut self.next, Next::None) {
                 Next::None => return Ok(None),
+                next => next,
             };
-            let page = self.store.list_page(&self.prefix, None, token).await?;
+            let page = self.store.list_page(&self.prefix, None, next).await?;
             if let (Some(true), Some(token)) = (page.is_truncated, page.next_continuation_token) {
                 self.next = Next::From(token);
             }
@@ -241,6 +264,10 @@ impl Listing<'_> {
             return Err(Error::unsupported(text).hint("use a general purpose bucket; directory buckets list in no order").into());
         }
         self.last = Some(key.clone());
+        // A server that does not know where to begin begins at the beginning.
+        if self.after.as_deref().is_some_and(|after| key.as_str() <= after) {
+            return Ok(None);
+        }
         let size = object.size.and_then(|size| u64::try_from(size).ok());
         let size = size.ok_or_else(|| Error::unsupported(format!("{} lists '{key}' without its size", self.store.place)))?;
         Ok(Some(ObjectMeta { key, size, etag: object.e_tag.map(ETag), sha256: None }))

@@ -195,7 +195,7 @@ async fn roles_come_along_to_a_newer_server() {
     let (from, to) = (Server::of(15), Server::of(18));
     let roles = Roles::make(&from).await;
     let (name, url) = fresh(&to);
-    let without = RestoreInput { cluster: Vec::new(), ..roles.backup.clone() };
+    let without = RestoreInput { cluster: std::sync::Arc::default(), ..roles.backup.clone() };
     let error = plan(&target(&url), &without, &two_jobs()).await.expect_err("no roles at hand");
     assert!(error.kind() == Kind::Denied && error.message().contains(&roles.owner), "{error:?}");
 
@@ -253,7 +253,7 @@ async fn each_failure_is_named_what_needs_it_is_skipped_and_the_rest_is_there() 
     let original = sample(&server).await;
     let memory = Memory::default();
     let mut backup = input(export_to(&memory, &original.url(), &options()).await.expect("export"));
-    for entry in &mut backup.entries {
+    for entry in std::sync::Arc::make_mut(&mut backup.entries) {
         if entry.id == "table \"public\".\"transactions\"" {
             entry.create = vec![Sql::from("CREATE TABLE public.transactions (a no_such_type)")];
         }

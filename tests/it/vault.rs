@@ -6,6 +6,7 @@
 
 mod crash;
 mod damage;
+mod history;
 mod lease;
 mod model;
 mod support;

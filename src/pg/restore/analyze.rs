@@ -47,7 +47,7 @@ fn names(work: &Work, plan: &RestorePlan) -> Vec<String> {
     let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
     let above = above_foreign_tables(&work.input);
     let mut names = Vec::new();
-    for table in &work.input.tables {
+    for table in work.input.tables.iter() {
         let entry = table.entry.as_str();
         if !wanted.contains(entry) || table.is_large_objects() || work.ledger.is_lost(entry) {
             continue;

@@ -19,6 +19,7 @@ mod select;
 mod statements;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ use super::catalog::entry::Entry;
 use super::copy::TableData;
 use super::facts::ServerFacts;
 
-/// What a backup holds, except the rows.
+/// What a backup holds, except the rows. Cheap to clone: the lists may be long, and are shared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RestoreInput {
     /// Name of the database in the source.
@@ -39,11 +40,11 @@ pub struct RestoreInput {
     /// The source's server.
     pub source: ServerFacts,
     /// Objects, in restore order.
-    pub entries: Vec<Entry>,
+    pub entries: Arc<[Entry]>,
     /// Roles, memberships and tablespaces, in restore order.
-    pub cluster: Vec<Entry>,
+    pub cluster: Arc<[Entry]>,
     /// Tables and their streams.
-    pub tables: Vec<TableData>,
+    pub tables: Arc<[TableData]>,
 }
 
 /// What of it to restore, and how.

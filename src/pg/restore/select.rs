@@ -168,7 +168,7 @@ fn name_heirs(input: &RestoreInput, chosen: &HashSet<&str>, warnings: &mut Vec<S
 
 fn attach<'a>(input: &'a RestoreInput, by_id: &HashMap<&'a str, &'a Entry>, chosen: &mut HashSet<&'a str>) {
     let mut pieces: HashMap<&str, Vec<&Entry>> = HashMap::new();
-    for entry in &input.entries {
+    for entry in input.entries.iter() {
         if let Some(parent) = &entry.parent {
             pieces.entry(parent).or_default().push(entry);
         }
@@ -227,6 +227,8 @@ fn needs(by_id: &HashMap<&str, &Entry>, chosen: &HashSet<&str>, warnings: &mut V
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::pg::facts::ServerFacts;
     use crate::pg::version::Version;
@@ -254,7 +256,13 @@ mod tests {
             superuser: true,
             bootstrap_superuser: "postgres".to_owned(),
         };
-        RestoreInput { database: "d".to_owned(), source, entries, cluster: Vec::new(), tables: Vec::new() }
+        RestoreInput {
+            database: "d".to_owned(),
+            source,
+            entries: entries.into(),
+            cluster: Arc::default(),
+            tables: Arc::default(),
+        }
     }
 
     #[test]

@@ -11,9 +11,14 @@ use crate::base::clock::elapsed;
 use crate::base::limits::TEMPORARY_MAX_AGE;
 use crate::store::{Key, ObjectMeta, StoreResult};
 
-/// What is still to be visited, the next one last.
+/// A listing in progress.
 #[derive(Debug)]
-pub(super) struct Walk(Vec<Entry>);
+pub(super) struct Walk {
+    /// What is still to be visited, the next one last.
+    rest: Vec<Entry>,
+    /// Keys up to this text are left out.
+    after: String,
+}
 
 #[derive(Debug)]
 enum Entry {
@@ -30,19 +35,25 @@ impl Entry {
             Self::Folder(prefix) => prefix,
         }
     }
+
+    /// Whether a key of this entry can come after the text.
+    fn reaches_past(&self, after: &str) -> bool {
+        self.text() > after || matches!(self, Self::Folder(prefix) if after.starts_with(prefix.as_str()))
+    }
 }
 
 impl Walk {
-    pub(super) fn below(prefix: &str) -> Self {
-        Self(vec![Entry::Folder(prefix.to_owned())])
+    /// All keys below `prefix` that come after the text `after`.
+    pub(super) fn below(prefix: &str, after: &str) -> Self {
+        Self { rest: vec![Entry::Folder(prefix.to_owned())], after: after.to_owned() }
     }
 
     /// The next object, if it is known without reading a folder.
     pub(super) fn ready(&mut self) -> Option<ObjectMeta> {
-        match self.0.pop()? {
+        match self.rest.pop()? {
             Entry::Object(meta) => Some(meta),
             folder @ Entry::Folder(_) => {
-                self.0.push(folder);
+                self.rest.push(folder);
                 None
             }
         }
@@ -50,10 +61,14 @@ impl Walk {
 
     /// The next object in key order; reads folders.
     pub(super) fn next(&mut self, files: &Files, now: Timestamp) -> StoreResult<Option<ObjectMeta>> {
-        while let Some(entry) = self.0.pop() {
+        while let Some(entry) = self.rest.pop() {
             match entry {
                 Entry::Object(meta) => return Ok(Some(meta)),
-                Entry::Folder(prefix) => self.0.extend(read_folder(files, &prefix, now)?.into_iter().rev()),
+                Entry::Folder(prefix) => {
+                    let entries = read_folder(files, &prefix, now)?;
+                    let wanted = entries.into_iter().rev().filter(|entry| entry.reaches_past(&self.after));
+                    self.rest.extend(wanted);
+                }
             }
         }
         Ok(None)
@@ -65,7 +80,7 @@ pub(super) fn folders(files: &Files, prefix: &str, now: Timestamp) -> StoreResul
     let mut names = Vec::new();
     for entry in read_folder(files, prefix, now)? {
         if let Entry::Folder(folder) = entry
-            && Walk::below(&folder).next(files, now)?.is_some()
+            && Walk::below(&folder, "").next(files, now)?.is_some()
         {
             names.push(folder[prefix.len()..].trim_end_matches('/').to_owned());
         }
@@ -139,7 +154,7 @@ mod tests {
         fs::write(dir.path().join("parts/whole"), "whole").expect("write");
         let files = Files::new(dir.path().to_owned());
         let list = |now| {
-            let (mut walk, mut keys) = (Walk::below(""), Vec::new());
+            let (mut walk, mut keys) = (Walk::below("", ""), Vec::new());
             while let Some(meta) = walk.next(&files, now).expect("list") {
                 keys.push(meta.key.to_string());
             }

@@ -134,11 +134,16 @@ async fn storage_class_and_encryption_reach_the_bucket() {
         sse_kms_key_id: Some("alias/backups".to_owned()),
         ..bucket.options("p")
     };
-    opened(&kms).await.store.put(&key("kms"), body(), PutMode::Create).await.expect("write");
+    let large = Bytes::from(vec![7; 128 << 10]);
+    opened(&kms).await.store.put(&key("kms"), large.clone(), PutMode::Create).await.expect("write");
     let head = bucket.raw_head("p/kms");
     for line in ["x-amz-storage-class: standard_ia", "x-amz-server-side-encryption: aws:kms", "aws-kms-key-id: alias/backups"] {
         assert!(head.contains(line), "'{line}' is not in {head}");
     }
+    // The class bills small objects as large ones, and for a month.
+    opened(&kms).await.store.put(&key("small"), large.slice(1..), PutMode::Create).await.expect("write");
+    let head = bucket.raw_head("p/small");
+    assert!(!head.contains("standard_ia") && head.contains("aws:kms"), "{head}");
     let aes = StoreOptions { sse_aes256: true, ..bucket.options("p") };
     opened(&aes).await.store.put(&key("aes"), body(), PutMode::Create).await.expect("write");
     assert!(bucket.raw_head("p/aes").contains("x-amz-server-side-encryption: aes256"));

@@ -150,8 +150,8 @@ pub(crate) fn input(export: Export) -> RestoreInput {
     RestoreInput {
         database: export.database,
         source: export.facts,
-        entries: export.entries,
-        cluster: Vec::new(),
-        tables: export.tables,
+        entries: export.entries.into(),
+        cluster: Arc::default(),
+        tables: export.tables.into(),
     }
 }

@@ -261,7 +261,7 @@ async fn one_damaged_side_document_hides_nothing_and_stops_only_a_prune() {
         details: serde_json::Value::Null,
     };
     proofs::record(&d.vault, &proof).await.unwrap();
-    put(&layout.proof(&d.head.backup, d.head.started_at, "content"), "{");
+    put(&layout.proof(&d.head.backup, d.head.started_at, "content", true), "{");
     assert_eq!(proofs::all(&d.vault).await.unwrap(), [proof]);
 
     put(&layout.pin(&d.head.backup), "");
