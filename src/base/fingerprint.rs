@@ -37,6 +37,18 @@ impl Fingerprint {
         self.add_hashed(row_hash(row), row.len());
     }
 
+    /// Adds rows that follow one another, each with its newline.
+    pub fn add_rows(&mut self, rows: &[u8]) {
+        let mut from = 0;
+        for newline in memchr::memchr_iter(b'\n', rows) {
+            self.add(&rows[from..=newline]);
+            from = newline + 1;
+        }
+        if from < rows.len() {
+            self.add(&rows[from..]);
+        }
+    }
+
     /// Adds all rows of another set.
     pub fn merge(&mut self, other: &Self) {
         self.rows += other.rows;
