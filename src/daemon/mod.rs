@@ -1,0 +1,7 @@
+//! `pgkeep serve`: every policy on time, once, whatever happens to clocks, processes, servers and stores.
+//!
+//! The daemon owns no truth. Whether a slot is due is read from the vault's run records; two daemons on one vault agree by its lease. What
+//! the daemon knows of the moment is in [`state::State`], which `web` and the metrics read; what people ask of it comes in by [`control::Control`].
+
+pub mod control;
+pub mod state;
