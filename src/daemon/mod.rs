@@ -1,0 +1,3 @@
+//! What goes on without anybody watching.
+
+pub mod notify;
