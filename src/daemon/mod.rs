@@ -4,4 +4,5 @@
 //! the daemon knows of the moment is in [`state::State`], which `web` and the metrics read; what people ask of it comes in by [`control::Control`].
 
 pub mod control;
+pub mod notify;
 pub mod state;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use super::file::{Day, NotifyEvent, StorageClass, VerifyLevel};
+pub use super::file::{Day, NotifyEvent, StorageClass, VerifyLevel, WebhookFormat};
 use super::retention::Rules;
 use super::schedule::{Cron, Schedule};
 use super::secrets::{Environment, Template};
@@ -323,12 +323,101 @@ pub enum Scratch {
 }
 
 /// Who hears about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NotifySettings {
     /// Events that are sent.
     pub on: Vec<NotifyEvent>,
-    /// Where to.
-    pub webhook: Option<Template>,
+    /// An HTTP address.
+    pub webhook: Option<Webhook>,
+    /// E-mail.
+    pub email: Option<Email>,
+    /// Amazon SNS.
+    pub sns: Option<Sns>,
+    /// A check of the healthchecks.io kind.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+impl NotifySettings {
+    /// Channels that carry events, by the names that documents use. A heartbeat is none: it is called by runs, not by events.
+    pub fn channels(&self) -> Vec<&'static str> {
+        let all = [("webhook", self.webhook.is_some()), ("email", self.email.is_some()), ("sns", self.sns.is_some())];
+        all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+}
+
+/// An HTTP address that receives events.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    url: Template,
+    format: Option<WebhookFormat>,
+}
+
+impl Webhook {
+    pub(super) fn new(url: Template, format: Option<WebhookFormat>) -> Self {
+        Self { url, format }
+    }
+
+    /// The address, and what it receives: as the policy says, else as the address tells.
+    pub fn resolve(&self, env: &Environment) -> Result<(Secret<String>, WebhookFormat)> {
+        let url = checked(&self.url, env, urls::webhook)?;
+        let format = self.format.unwrap_or_else(|| urls::webhook_format(url.expose()));
+        Ok((url, format))
+    }
+
+    /// What it receives, if the policy says.
+    pub fn format(&self) -> Option<WebhookFormat> {
+        self.format
+    }
+}
+
+/// E-mail over SMTP.
+#[derive(Debug, Clone)]
+pub struct Email {
+    pub(super) smtp: Template,
+    /// Sender.
+    pub from: String,
+    /// Recipients, at least one.
+    pub to: Vec<String>,
+}
+
+impl Email {
+    /// The server: `smtp://` or `smtps://`, with user and password if it wants them.
+    pub fn server(&self, env: &Environment) -> Result<Secret<String>> {
+        checked(&self.smtp, env, urls::smtp)
+    }
+}
+
+/// A topic of Amazon SNS.
+#[derive(Debug, Clone)]
+pub struct Sns {
+    pub(super) topic: Template,
+}
+
+impl Sns {
+    /// ARN of the topic. Not a secret.
+    pub fn topic(&self, env: &Environment) -> Result<String> {
+        checked(&self.topic, env, urls::sns_topic).map(|arn| arn.expose().clone())
+    }
+}
+
+/// A check of the healthchecks.io kind.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub(super) url: Template,
+}
+
+impl Heartbeat {
+    /// Its address.
+    pub fn url(&self, env: &Environment) -> Result<Secret<String>> {
+        checked(&self.url, env, urls::webhook)
+    }
+}
+
+/// The value of `template`, held against `rule`.
+fn checked(template: &Template, env: &Environment, rule: fn(&str) -> Result<()>) -> Result<Secret<String>> {
+    let value = template.resolve(env)?;
+    rule(value.expose()).map_err(|e| template.flaw(&e))?;
+    Ok(value)
 }
 
 #[cfg(test)]

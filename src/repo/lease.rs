@@ -87,6 +87,25 @@ struct LeaseDocument {
     pending: Vec<Pending>,
 }
 
+/// Put as the source of an error: the lease was held and is lost. Whoever did not get it in the first place has an error without it.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseLost;
+
+impl LeaseLost {
+    /// Whether `error` says so.
+    pub fn marks(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Self>)
+    }
+}
+
+impl std::fmt::Display for LeaseLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("lost the lease")
+    }
+}
+
+impl std::error::Error for LeaseLost {}
+
 /// How to take a lease.
 #[derive(Debug, Clone)]
 pub struct LeaseRequest {
@@ -192,8 +211,11 @@ impl Lease {
             None if add(self.vault.clock.now(), left) >= local.valid_until => "it expired before it could be renewed".to_owned(),
             None => return Ok(()),
         };
-        Err(Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe()))
-            .hint("nothing incomplete is listed; run the command again"))
+        Err(self.lost(&why).hint("nothing incomplete is listed; run the command again"))
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe())).source(LeaseLost)
     }
 
     /// Renews by compare-and-swap, which proves that nobody held the lease in between. Any other outcome than "renewed" and "the store did not answer" loses it.
@@ -272,7 +294,7 @@ impl Lease {
 
     async fn update(&self, change: impl Fn(&mut LeaseDocument)) -> Result<()> {
         if let Some(why) = self.local().lost.clone() {
-            return Err(Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe())));
+            return Err(self.lost(&why));
         }
         let mut held = self.document.lock().await;
         for _ in 0..2 {
@@ -316,8 +338,7 @@ impl Lease {
             },
         );
         self.local().lost = Some(why.clone());
-        Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe()))
-            .hint("nothing incomplete is listed; run the command again")
+        self.lost(&why).hint("nothing incomplete is listed; run the command again")
     }
 
     fn local(&self) -> std::sync::MutexGuard<'_, Local> {

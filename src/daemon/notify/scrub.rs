@@ -1,0 +1,85 @@
+//! Takes out of a text what a policy keeps secret, before it leaves the process or is written down.
+
+use crate::base::secret::Secret;
+use crate::policy::mask;
+use crate::policy::{Environment, Policy, Source};
+
+/// Shorter values would blank out words.
+const SHORTEST: usize = 4;
+
+/// The secrets of one policy, as far as they can be resolved.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scrub(Vec<Secret<String>>);
+
+impl Scrub {
+    pub(super) fn of(policy: &Policy, env: &Environment) -> Self {
+        let mut scrub = Self::default();
+        if let Source::Postgres(source) = &policy.source
+            && let Ok(url) = source.url(env)
+        {
+            scrub.credentials(&url);
+        }
+        if let Some(Ok((url, _))) = policy.notify.webhook.as_ref().map(|w| w.resolve(env)) {
+            scrub.address(&url);
+        }
+        if let Some(Ok(url)) = policy.notify.heartbeat.as_ref().map(|h| h.url(env)) {
+            scrub.address(&url);
+        }
+        if let Some(Ok(url)) = policy.notify.email.as_ref().map(|e| e.server(env)) {
+            scrub.credentials(&url);
+        }
+        scrub.0.retain(|s| s.expose().len() >= SHORTEST);
+        scrub.0.sort_by_key(|s| std::cmp::Reverse(s.expose().len()));
+        scrub
+    }
+
+    /// `text` without secrets; passwords in addresses that the policy does not name go too.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let clean = self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"));
+        clean.split_inclusive(char::is_whitespace).map(mask::address).collect()
+    }
+
+    /// An address that is a secret as a whole: itself, and what of it would be enough to use it.
+    fn address(&mut self, url: &Secret<String>) {
+        self.0.push(url.clone());
+        if let Ok(parsed) = url::Url::parse(url.expose()) {
+            self.0.push(Secret::new(parsed.to_string()));
+            let segments = parsed.path_segments().into_iter().flatten();
+            // Tokens, not words such as `services`.
+            self.0.extend(
+                segments.filter(|s| s.len() >= 8 && s.contains(|c: char| c.is_ascii_digit())).map(|s| Secret::new(s.to_owned())),
+            );
+            self.0.extend(parsed.query().map(|q| Secret::new(q.to_owned())));
+        }
+    }
+
+    /// An address of which the password is the secret.
+    fn credentials(&mut self, url: &Secret<String>) {
+        self.0.push(url.clone());
+        let Ok(parsed) = url::Url::parse(url.expose()) else { return };
+        self.0.extend(parsed.password().map(|p| Secret::new(p.to_owned())));
+        self.0.extend(parsed.password().and_then(decoded).map(Secret::new));
+        let named = |key: &str| matches!(key, "password" | "sslpassword");
+        self.0.extend(parsed.query_pairs().filter(|(k, _)| named(k)).map(|(_, v)| Secret::new(v.into_owned())));
+    }
+}
+
+/// Percent-decoded; `None` when that is no text.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = if first == b'%' { after.get(..2).and_then(|d| std::str::from_utf8(d).ok()) } else { None };
+        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
