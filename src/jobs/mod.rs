@@ -8,6 +8,7 @@ pub mod backup;
 pub mod context;
 pub mod doctor;
 pub mod drill;
+pub mod due;
 pub mod health;
 pub mod list;
 pub mod mark;
