@@ -4,5 +4,8 @@
 //! the daemon knows of the moment is in [`state::State`], which `web` and the metrics read; what people ask of it comes in by [`control::Control`].
 
 pub mod control;
+pub mod metrics;
 pub mod notify;
+pub mod present;
 pub mod state;
+pub mod web;
