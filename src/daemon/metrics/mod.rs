@@ -121,3 +121,6 @@ fn seconds(time: Timestamp) -> f64 {
 const fn flag(yes: bool) -> f64 {
     if yes { 1.0 } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests;
