@@ -253,12 +253,12 @@ fn the_iam_policy_allows_what_is_called_and_no_more() {
     let mut called = BTreeSet::new();
     for file in ["src/store/s3.rs", "src/store/s3/connect.rs", "src/daemon/notify/sns.rs"] {
         let code = text(&repository().join(file));
-        // Requests of a client are what begins a builder: `client.name()`.
+        // What begins a request is a method of the client without arguments.
         let compact: String = code.split_whitespace().collect();
-        for (at, _) in compact.match_indices("client.") {
-            let name: String =
-                compact[at + 7..].chars().take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit()).collect();
-            if compact[at + 7 + name.len()..].starts_with("()") && !name.is_empty() {
+        for (at, client) in ["client.", "Client::new(&config)."].iter().flat_map(|c| compact.match_indices(c)) {
+            let rest = &compact[at + client.len()..];
+            let name: String = rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_' || c.is_ascii_digit()).collect();
+            if rest[name.len()..].starts_with("()") && !name.is_empty() {
                 let right = RIGHTS.iter().find(|(request, _)| *request == name).map(|(_, right)| (*right).to_owned());
                 called.insert(right.unwrap_or_else(|| panic!("{file} sends {name}: which right does it need?")));
             }

@@ -351,12 +351,11 @@ async fn every_error_is_a_document_with_the_fitting_status() {
     assert_eq!(daemon.get("/health").await.status, 200, "a daemon that is not ready lives all the same");
     daemon.state.with(|s| s.stopping = true);
     assert!(daemon.get("/ready").await.text.contains("stopping"));
-    // One policy's store is gone: what is known of the others is told, and so is the trouble.
-    std::fs::write(
-        home.path().join("policies/bad.toml"),
-        "[source]\nkind = \"postgres\"\nurl = \"${URL}\"\n\n[store]\nurl = \"file:///dev/null/nowhere\"\n",
-    )
-    .expect("policy");
+    // One policy's vault cannot be read: what is known of the others is told, and so is the trouble.
+    let policy = std::fs::read_to_string(home.path().join("policies/p.toml")).expect("policy");
+    std::fs::write(home.path().join("policies/bad.toml"), policy).expect("policy");
+    std::fs::create_dir_all(home.vault("bad")).expect("folder");
+    std::fs::write(home.vault("bad").join("vault.json"), "garbage").expect("damage");
     let reply = daemon.get("/api/v1/runs").await;
     assert!(reply.status >= 500, "{}", reply.text);
     assert!(reply.json()["result"]["problems"][0].as_str().is_some_and(|p| p.starts_with("bad: ")), "{}", reply.text);

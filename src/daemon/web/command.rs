@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::App;
 use super::answer::Answer;
@@ -78,10 +78,12 @@ async fn ask<O: DeserializeOwned + Default>(
     Answer::from(command, outcome.await)
 }
 
+/// A body is an object, or nothing.
 fn options<O: DeserializeOwned + Default>(body: &[u8]) -> Result<O> {
     if body.trim_ascii().is_empty() {
         return Ok(O::default());
     }
-    serde_json::from_slice(body)
+    serde_json::from_slice::<Map<String, Value>>(body)
+        .and_then(|fields| serde_json::from_value(Value::Object(fields)))
         .map_err(|e| Error::usage(format!("the body is not what this command takes: {e}")).hint("see docs/JSON.md"))
 }
