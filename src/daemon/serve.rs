@@ -14,6 +14,7 @@ use super::runner::Runner;
 use super::scheduler::{Scheduler, Service};
 use super::state::State;
 use super::watch::Limits;
+use super::web::{Server, Token};
 use crate::base::progress::Silent;
 use crate::base::{Error, Result};
 use crate::jobs::Context;
@@ -47,14 +48,20 @@ pub async fn serve(cx: &Context, options: &ServeOptions) -> Result<()> {
     let state = State::new(&host_name(), cx.clock.now(), options.max_runs);
     let notifier = Notifier::new(cx.clock.clone(), cx.env.clone());
     let runner = Arc::new(Runner::for_daemon(&cx, notifier.clone(), state.clone(), options.limits));
+    let server = Server::bind(options.listen).await?;
+    let token = Token::load(options.token_file.as_deref(), &cx.env)?;
     let mut scheduler = Scheduler::new(&cx, &state, notifier, runner).with_timers().await?;
     let count = scheduler.reload()?;
     let (control, requests) = control::channel();
-    drop(control);
     let reloads = hangups()?;
+    let (web, shown) = (cx.clone(), state.clone());
+    let serving = tokio::spawn(async move { server.run(&web, shown, control, token).await });
     tracing::info!(policies = count, max_runs = options.max_runs, directory = %cx.directory().display(), "serving");
     Systemd.ready(count);
     scheduler.run(requests, reloads, &Systemd).await?;
+    if let Ok(Err(error)) = serving.await {
+        tracing::warn!(%error, "the HTTP interface ended badly");
+    }
     tracing::info!("stopped");
     Ok(())
 }

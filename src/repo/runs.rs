@@ -32,6 +32,18 @@ pub enum RunKind {
     Restore,
 }
 
+impl RunKind {
+    /// Its name in documents and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Verify => "verify",
+            Self::Prune => "prune",
+            Self::Restore => "restore",
+        }
+    }
+}
+
 /// How far a run came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -44,6 +56,18 @@ pub enum RunState {
     Failed,
     /// Interrupted.
     Cancelled,
+}
+
+impl RunState {
+    /// Its name in documents and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// Why a run failed.
