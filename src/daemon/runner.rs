@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use super::hooks::{self, Hook};
 use super::notify::{Notifier, Outcome, RunEnd, Scrub, Tail};
@@ -198,7 +199,23 @@ impl Runner {
 
 #[async_trait]
 impl Body for Runner {
+    /// On a thread of its own: the compiler cannot prove the future of a job `Send`, which a task has to be.
     async fn run(&self, job: Job, stop: Stop) -> Ended {
+        let (runner, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let (sender, receiver) = oneshot::channel();
+        let started = std::thread::Builder::new().name("run".to_owned()).spawn(move || {
+            let _ = sender.send(runtime.block_on(runner.carry_out(job, stop)));
+        });
+        let failed = |error: Error| Ended { outcome: Err(error), recorded: false };
+        match started {
+            Ok(_) => receiver.await.unwrap_or_else(|_| failed(Error::internal("a run ended in a panic"))),
+            Err(error) => failed(Error::unavailable("start a thread for a run").source(error)),
+        }
+    }
+}
+
+impl Runner {
+    async fn carry_out(&self, job: Job, stop: Stop) -> Ended {
         let name = job.policy.name.to_string();
         let runner = Self { cx: Context { in_force: Some(job.policy.clone()), ..self.cx.clone() }, ..self.clone() };
         let attended = runner.attend(&name, job.work.kind(), &job.order, stop);
@@ -216,9 +233,7 @@ impl Body for Runner {
         };
         let recorded = attended.attendance.has_ended();
         let outcome = if recorded { outcome } else { attended.end(outcome).await };
-        if let Some(state) = &self.state {
-            state.with_policy(&name, |p| p.current = None);
-        }
+        attended.attendance.watch.hide();
         Ended { outcome, recorded }
     }
 }
@@ -226,9 +241,10 @@ impl Body for Runner {
 async fn apply_retention(cx: &Context, name: &str, order: &Order) -> Result<()> {
     let planned = cx.shutdown.guard(prune::plan(cx, name)).await?;
     if let Some(refusal) = planned.refusal(false) {
-        return Err(refusal);
+        return Err(prune::record_refusal(cx, &planned, order, refusal).await);
     }
-    if planned.is_empty() {
+    // Whoever asks for a prune gets a record of it; after each backup one that changes nothing is none.
+    if planned.is_empty() && order.trigger == Some(Trigger::Schedule) {
         return Ok(());
     }
     let pruned = prune::apply(cx, &planned, false, order).await?;
@@ -348,9 +364,4 @@ impl Attendant for Attendance {
         let end = RunEnd { kind: run.kind, run: Some(&run.run), backup: run.backup.as_ref(), outcome: told, tail: Some(&text) };
         self.notifier.run_ended(policy, Some(vault), &end).await;
     }
-}
-
-/// An order of the API.
-pub(super) fn api_order(cx: &Context) -> Order {
-    Order { id: Some(crate::base::ids::RunId::generate(cx.clock.now())), trigger: Some(Trigger::Api), slot: None }
 }

@@ -104,23 +104,29 @@ impl Watch {
         self.publish();
     }
 
-    /// Writes what was seen into the state.
+    /// Shows nothing any more.
+    pub(super) fn hide(&self) {
+        let mut seen = self.seen();
+        seen.run = None;
+        if let Some((state, policy)) = &self.state {
+            state.with_policy(policy, |p| p.current = None);
+        }
+    }
+
+    /// Writes what was seen into the state; while it is locked, so that nothing is shown after [`Watch::hide`].
     fn publish(&self) {
         let Some((state, policy)) = &self.state else { return };
-        let current = {
-            let seen = self.seen();
-            seen.run.clone().map(|run| CurrentRun {
-                stage: seen.stage.clone(),
-                stage_started_at: seen.since,
-                bytes: seen.bytes,
-                total_bytes: seen.total,
-                progress_at: seen.moved_at,
-                ..run
-            })
+        let seen = self.seen();
+        let Some(run) = seen.run.clone() else { return };
+        let current = CurrentRun {
+            stage: seen.stage.clone(),
+            stage_started_at: seen.since,
+            bytes: seen.bytes,
+            total_bytes: seen.total,
+            progress_at: seen.moved_at,
+            ..run
         };
-        if current.is_some() {
-            state.with_policy(policy, |p| p.current = current);
-        }
+        state.with_policy(policy, |p| p.current = Some(current));
     }
 
     /// Stops `work` when it does not move, or not for longer than `deadline` in all, until the guard is dropped.
