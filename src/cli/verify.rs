@@ -6,10 +6,12 @@ use super::args::{LevelArg, VerifyArgs};
 use super::output::Report;
 use crate::base::Result;
 use crate::base::units::{format_bytes, format_count, format_duration};
+use crate::daemon::notify::watched;
 use crate::jobs::Context;
 use crate::jobs::select::Choice;
 use crate::jobs::verify::{VerifyReport, VerifyRequest, verify};
 use crate::repo::proofs::{Level, Proof};
+use crate::repo::runs::RunKind;
 use crate::repo::verify::Severity;
 
 const FINDINGS_SHOWN: usize = 50;
@@ -26,7 +28,9 @@ pub(super) async fn run(cx: &Context, args: &VerifyArgs) -> Result<Report> {
         }),
         scratch: args.scratch.clone(),
     };
-    let report = verify(cx, &args.policy, &request).await?;
+    let name = &args.policy;
+    let about = |report: &VerifyReport| (report.failure(), report.proofs.last().map(|p| p.backup.clone()));
+    let report = watched(cx, name, RunKind::Verify, async |cx: &Context| verify(cx, name, &request).await, about).await?;
     Ok(Report::new(&report, text(&report))?.failing(report.failure()))
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::model::{Databases, Policy, RdsTarget, Scratch, Source, Volumes};
+use super::model::{Databases, NotifySettings, Policy, RdsTarget, Scratch, Source, Volumes, WebhookFormat};
 use super::retention::{self, BackupFacts, Rules};
 use super::schedule::{Cron, Schedule};
 use super::time::rfc3339;
@@ -44,6 +44,8 @@ pub struct Explanation {
     pub keeps: Keeps,
     /// The promise.
     pub health: String,
+    /// Who hears of what.
+    pub notify: String,
     /// How backups are proven.
     pub verify: String,
     /// The next verifications.
@@ -101,6 +103,7 @@ pub fn explain(policy: &Policy, backups: Option<&[BackupFacts]>, now: Timestamp)
             || "no promise".to_owned(),
             |age| format!("the newest good backup is never older than {}; nothing is pruned while it is", format_duration(age)),
         ),
+        notify: hearers(&policy.notify),
         verify: verification(policy),
         next_verifications: verify.map(|v| verifications(&v.cron, &v.zone, now)).unwrap_or_default(),
     }
@@ -181,6 +184,30 @@ fn verification(policy: &Policy) -> String {
         None => format!("{level} on command"),
     };
     format!("every backup gets presence when it is made; {when}; drills restore into {place}")
+}
+
+fn hearers(notify: &NotifySettings) -> String {
+    let mut channels = Vec::new();
+    if let Some(webhook) = &notify.webhook {
+        channels.push(match webhook.format() {
+            None => "webhook".to_owned(),
+            Some(WebhookFormat::Json) => "webhook (JSON)".to_owned(),
+            Some(WebhookFormat::Slack) => "webhook (Slack)".to_owned(),
+        });
+    }
+    channels.extend(notify.email.as_ref().map(|email| format!("e-mail to {}", email.to.join(", "))));
+    channels.extend(notify.sns.as_ref().map(|_| "SNS topic".to_owned()));
+    let events: Vec<&str> = notify.on.iter().map(|e| e.as_str()).collect();
+    let mut parts = Vec::new();
+    if !channels.is_empty() {
+        parts.push(format!(
+            "{}, of {}",
+            channels.join("; "),
+            if events.is_empty() { "nothing".to_owned() } else { events.join(", ") }
+        ));
+    }
+    parts.extend(notify.heartbeat.as_ref().map(|_| "a heartbeat address is called when a backup begins and ends".to_owned()));
+    if parts.is_empty() { "nobody is told".to_owned() } else { parts.join("; ") }
 }
 
 fn rules(rules: Option<&Rules>) -> Vec<String> {
@@ -267,6 +294,7 @@ impl fmt::Display for Explanation {
         writeln!(f, "  schedule   {}", self.schedule)?;
         write_runs(f, &self.next_runs)?;
         writeln!(f, "  health     {}", self.health)?;
+        writeln!(f, "  notify     {}", self.notify)?;
         writeln!(f, "  verify     {}", self.verify)?;
         write_runs(f, &self.next_verifications)?;
         writeln!(f, "  retention  keeps")?;

@@ -13,6 +13,8 @@
 //! record in the vault, a warning in the log, a number in the metrics and a problem in `status`. Where the vault cannot be reached messages are
 //! sent all the same; what was told is then known to this process alone.
 
+mod beats;
+mod book;
 mod channel;
 pub mod check;
 mod counts;
