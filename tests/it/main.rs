@@ -16,6 +16,7 @@ mod labels;
 mod lesser;
 mod main_job;
 mod misled;
+mod notify;
 mod policies;
 mod readme;
 mod restore;
