@@ -94,3 +94,15 @@ pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
 /// A transfer that moves nothing for this long is given up and tried again.
 pub const STORE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections to the HTTP interface; further ones wait. Each holds a descriptor that a backup might need.
+pub const HTTP_CONNECTIONS: usize = 64;
+/// A connection on which nothing was sent for this long is closed: longer than any answer takes.
+pub const HTTP_IDLE: Duration = Duration::from_secs(90);
+/// Time for an answer, what is read from vaults included.
+pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Body of a request: a label and little else.
+pub const HTTP_BODY_BYTES: usize = 64 << 10;
+/// Requests that read vaults at the same time; further ones wait.
+pub const HTTP_VAULT_READS: usize = 4;
+/// Time for answers that are under way when the daemon stops.
+pub const HTTP_STOP: Duration = Duration::from_secs(3);

@@ -6,10 +6,9 @@ use super::args::BackupArgs;
 use super::output::Report;
 use crate::base::units::{format_bytes, format_count, format_duration, parse_duration};
 use crate::base::{Error, Result};
-use crate::daemon::notify::watched;
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
-use crate::jobs::backup::{BackupOptions, BackupReport, backup};
-use crate::repo::runs::RunKind;
+use crate::jobs::backup::{BackupOptions, BackupReport};
 
 /// Runs the policies one after another. One is reported as it is, several as a list; the first failure decides the exit code, and does not keep the
 /// others from their turn.
@@ -18,9 +17,11 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
         label: args.label.clone(),
         pin: args.pin,
         keep_for: args.keep_for.as_deref().map(parse_duration).transpose()?,
+        ..BackupOptions::default()
     };
+    let runner = Runner::new(cx);
     if let [one] = args.policies.as_slice() {
-        let report = told(cx, one, &options).await?;
+        let report = runner.backup(one, &options).await?;
         return Ok(Report::new(&report, text(&report))?.failing(report.failure()));
     }
     let (mut documents, mut texts, mut failure) = (Vec::new(), String::new(), None::<Error>);
@@ -29,7 +30,7 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
             failure = failure.or_else(|| cx.shutdown.check().err());
             break;
         }
-        match told(cx, name, &options).await {
+        match runner.backup(name, &options).await {
             Ok(report) => {
                 texts.push_str(&text(&report));
                 failure = failure.or_else(|| report.failure());
@@ -43,12 +44,6 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
         }
     }
     Ok(Report::new(&documents, texts)?.failing(failure))
-}
-
-/// A backup of whose end the policy's people hear.
-async fn told(cx: &Context, name: &str, options: &BackupOptions) -> Result<BackupReport> {
-    let about = |report: &BackupReport| (report.failure(), Some(report.backup.clone()));
-    watched(cx, name, RunKind::Backup, async |cx: &Context| backup(cx, name, options).await, about).await
 }
 
 fn text(report: &BackupReport) -> String {

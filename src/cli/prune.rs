@@ -6,26 +6,14 @@ use super::args::PruneArgs;
 use super::output::{Report, confirm, table, write_out};
 use crate::base::units::{format_bytes, format_count};
 use crate::base::{Error, Result};
-use crate::daemon::notify::watched;
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
-use crate::jobs::prune::{PlannedPrune, apply, plan};
-use crate::repo::runs::RunKind;
+use crate::jobs::prune::{PlannedPrune, plan};
+use crate::jobs::run::Order;
 use crate::repo::sweep::Pruned;
 
 /// Shows the plan; applies it after a yes.
 pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Report> {
-    if args.plan || !args.yes {
-        return prune(cx, args, json).await;
-    }
-    let failure = |report: &Report| {
-        let same = |e: &Error| Error::new(e.kind(), e.full_message()).hint(e.hint_text().unwrap_or_default());
-        (report.failure.as_ref().map(same), None)
-    };
-    // Nobody is asked, so nobody may be watching.
-    watched(cx, &args.policy, RunKind::Prune, async |cx: &Context| prune(cx, args, json).await, failure).await
-}
-
-async fn prune(cx: &Context, args: &PruneArgs, json: bool) -> Result<Report> {
     let planned = cx.shutdown.guard(plan(cx, &args.policy)).await?;
     if args.plan {
         return Report::new(&planned, text(&planned));
@@ -50,7 +38,7 @@ async fn prune(cx: &Context, args: &PruneArgs, json: bool) -> Result<Report> {
             }
         }
     }
-    let done = apply(cx, &planned, args.force_large).await?;
+    let done = Runner::new(cx).prune(&planned, args.force_large, &Order::default()).await?;
     let document =
         serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
     let shown = if args.yes { text(&planned) } else { String::new() };

@@ -6,12 +6,11 @@ use super::args::{LevelArg, VerifyArgs};
 use super::output::Report;
 use crate::base::Result;
 use crate::base::units::{format_bytes, format_count, format_duration};
-use crate::daemon::notify::watched;
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
 use crate::jobs::select::Choice;
-use crate::jobs::verify::{VerifyReport, VerifyRequest, verify};
+use crate::jobs::verify::{VerifyReport, VerifyRequest};
 use crate::repo::proofs::{Level, Proof};
-use crate::repo::runs::RunKind;
 use crate::repo::verify::Severity;
 
 const FINDINGS_SHOWN: usize = 50;
@@ -27,10 +26,9 @@ pub(super) async fn run(cx: &Context, args: &VerifyArgs) -> Result<Report> {
             LevelArg::Restore => Level::Restore,
         }),
         scratch: args.scratch.clone(),
+        ..VerifyRequest::default()
     };
-    let name = &args.policy;
-    let about = |report: &VerifyReport| (report.failure(), report.proofs.last().map(|p| p.backup.clone()));
-    let report = watched(cx, name, RunKind::Verify, async |cx: &Context| verify(cx, name, &request).await, about).await?;
+    let report = Runner::new(cx).verify(&args.policy, &request).await?;
     Ok(Report::new(&report, text(&report))?.failing(report.failure()))
 }
 

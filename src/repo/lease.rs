@@ -15,7 +15,7 @@ use super::vault::Vault;
 use crate::base::clock::{add, elapsed};
 use crate::base::ids::{BackupId, random_hex};
 use crate::base::limits::{GRACE, LEASE_RENEW, LEASE_TTL, SWEEP_MARGIN};
-use crate::base::process::is_dead;
+use crate::base::process::{self, is_dead};
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result, ResultExt};
 use crate::store::{ETag, PutMode, StoreError};
@@ -356,12 +356,44 @@ pub async fn pending(vault: &Vault) -> Result<Vec<BackupId>> {
     Ok(recent.chain(document.committing).collect())
 }
 
+/// Whoever holds a lease, as far as can be seen without watching it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Who.
+    pub owner: Owner,
+    /// What for.
+    pub purpose: Purpose,
+    /// Since when.
+    pub acquired_at: Timestamp,
+    /// Until when, by the holder's clock, unless it is renewed.
+    pub expires_at: Timestamp,
+    /// Grows with every acquisition.
+    pub generation: u64,
+    /// Whether it is this process.
+    pub ours: bool,
+}
+
+/// Whoever holds the lease and may still live.
+pub async fn holder(vault: &Vault) -> Result<Option<Holder>> {
+    let now = vault.clock.now();
+    let Some((held, _)) = read(vault).await? else { return Ok(None) };
+    if held.state != State::Held || held.expires_at <= now || held.owner.process.as_deref().is_some_and(is_dead) {
+        return Ok(None);
+    }
+    let own = process::own();
+    Ok(Some(Holder {
+        ours: own.is_some() && held.owner.process == own,
+        owner: held.owner,
+        purpose: held.purpose,
+        acquired_at: held.acquired_at,
+        expires_at: held.expires_at,
+        generation: held.generation,
+    }))
+}
+
 /// Whether somebody who may still live holds the lease.
 pub async fn is_held(vault: &Vault) -> Result<bool> {
-    let now = vault.clock.now();
-    Ok(read(vault).await?.is_some_and(|(held, _)| {
-        held.state == State::Held && held.expires_at > now && !held.owner.process.as_deref().is_some_and(is_dead)
-    }))
+    Ok(holder(vault).await?.is_some())
 }
 
 async fn read(vault: &Vault) -> Result<Option<(LeaseDocument, ETag)>> {

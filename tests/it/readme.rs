@@ -1,22 +1,21 @@
-//! Every command that the README shows is run as it stands; only the times of day are replaced by the present one.
+//! Every command that the README and docs/OPERATIONS.md show is run as it stands; only the times of day are replaced by the present one.
 
 use std::path::Path;
 
 use crate::support::cli::{Home, StoreKind, drop_database, finish, new_name};
 use crate::support::server::Server;
 
-/// Lines of the README's `sh` blocks that call pgkeep, without comments.
-fn commands() -> Vec<String> {
-    let text = include_str!("../../README.md");
-    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    let lines = blocks.flat_map(str::lines).map(|l| l.split(" # ").next().unwrap_or_default().trim().to_owned());
+/// Lines of a page's `sh` blocks that call pgkeep, without comments. Blocks of the disaster drill are left out: `scripts/disaster-drill` runs them.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let lines = blocks.filter(|b| !b.contains("# drill: ")).flat_map(str::lines);
+    let lines = lines.map(|l| l.split(" # ").next().unwrap_or_default().trim().to_owned());
     lines.filter(|l| l.starts_with("pgkeep ")).collect()
 }
 
-#[tokio::test]
-async fn every_command_of_the_readme_works() {
+async fn every_command_works(page: &str, purpose: &str, at_least: usize) {
     let server = Server::of(17);
-    let source = server.database("readme").await;
+    let source = server.database(purpose).await;
     let client = source.connect().await;
     client
         .batch_execute("CREATE TABLE public.orders (id int PRIMARY KEY); INSERT INTO orders SELECT generate_series(1, 9)")
@@ -24,8 +23,8 @@ async fn every_command_of_the_readme_works() {
         .expect("load");
     let home = Home::new(StoreKind::File);
     home.policy("harena-db", &source, "[retention]\nkeep_last = 1\n\n[verify]\nlevel = \"restore\"\nscratch = \"local\"\n");
-    let commands = commands();
-    assert!(commands.len() >= 8, "the README shows the three moments: {commands:?}");
+    let commands = commands(page);
+    assert!(commands.len() >= at_least, "{commands:?}");
     let binary = Path::new(env!("CARGO_BIN_EXE_pgkeep")).parent().expect("folder").to_owned();
     let path = std::env::join_paths([binary].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").expect("PATH"))))
         .expect("PATH");
@@ -40,4 +39,14 @@ async fn every_command_of_the_readme_works() {
         drop_database(&server, &target).await;
     }
     source.remove().await;
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_works() {
+    every_command_works(include_str!("../../README.md"), "readme", 8).await;
+}
+
+#[tokio::test]
+async fn every_command_of_the_operations_page_works() {
+    every_command_works(include_str!("../../docs/OPERATIONS.md"), "operations", 10).await;
 }
