@@ -19,12 +19,12 @@ use super::watch::{HOOK, Limits, Watch};
 use crate::base::progress::Progress as _;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result};
+use crate::jobs::Context;
 use crate::jobs::backup::{self, BackupOptions, BackupReport};
 use crate::jobs::due::NotDue;
 use crate::jobs::prune::{self, PlannedPrune};
 use crate::jobs::run::{Attendant, Order};
 use crate::jobs::verify::{self, VerifyReport, VerifyRequest};
-use crate::jobs::Context;
 use crate::policy::Policy;
 use crate::repo::Vault;
 use crate::repo::lease::LeaseLost;
@@ -150,6 +150,18 @@ impl Runner {
     pub async fn prune(&self, planned: &PlannedPrune, force_large: bool, order: &Order) -> Result<Pruned> {
         let attended = self.attend(&planned.policy, RunKind::Prune, order, Stop::new(&self.cx.shutdown));
         attended.end(prune::apply(&attended.cx, planned, force_large, order).await).await
+    }
+
+    /// Plans a prune that will be applied without asking: what keeps it from being applied has to be heard of.
+    pub async fn plan_prune(&self, name: &str, force_large: bool, order: &Order) -> Result<(PlannedPrune, Option<Error>)> {
+        let attended = self.attend(name, RunKind::Prune, order, Stop::new(&self.cx.shutdown));
+        let planned = self.cx.shutdown.guard(prune::plan(&attended.cx, name)).await;
+        let planned = attended.end(planned).await?;
+        let refusal = match planned.refusal(force_large) {
+            Some(refusal) => Some(prune::record_refusal(&attended.cx, &planned, order, refusal).await),
+            None => None,
+        };
+        Ok((planned, refusal))
     }
 
     fn attend(&self, name: &str, kind: RunKind, order: &Order, stop: Stop) -> Attended {
