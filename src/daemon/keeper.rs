@@ -58,6 +58,7 @@ pub struct Keeper {
     notifier: Arc<Notifier>,
     vault: Option<Vault>,
     known: Known,
+    refresh: Duration,
     /// When the vault was last read, and when it has to be read again.
     read: Option<(Timestamp, Timestamp)>,
     /// Nothing is tried before this time has passed since that one.
@@ -77,6 +78,7 @@ impl Keeper {
             notifier,
             vault: None,
             known: Known::default(),
+            refresh: REFRESH,
             read: None,
             pause: None,
             failures: 0,
@@ -86,10 +88,10 @@ impl Keeper {
         this
     }
 
-    /// With its vault at hand.
+    /// With its vault at hand, which it reads only when it must: a year has many five minutes.
     #[cfg(test)]
     pub(super) fn opened(mut self, vault: Vault) -> Self {
-        self.vault = Some(vault);
+        (self.vault, self.refresh) = (Some(vault), Duration::from_secs(6 * 3600));
         self
     }
 
@@ -284,7 +286,7 @@ impl Keeper {
             .filter_map(|(_, standing)| standing.as_ref())
             .flat_map(|standing| [standing.next, standing.due.as_ref().and_then(Due::starts_at)]);
         let next = coming.flatten().chain(breaks).filter(|at| *at > now).min();
-        next.unwrap_or(Timestamp::MAX).clamp(clock::add(now, SOONEST), clock::add(now, REFRESH))
+        next.unwrap_or(Timestamp::MAX).clamp(clock::add(now, SOONEST), clock::add(now, self.refresh))
     }
 
     async fn tell_age(&self, vault: &Vault, status: &PolicyStatus) {

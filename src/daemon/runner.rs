@@ -97,7 +97,7 @@ impl Stop {
     /// Somebody does not want the run.
     pub fn by_operator(&self) {
         self.operator.store(true, Ordering::Relaxed);
-        self.shutdown.cancel_because(&Error::cancelled("somebody cancelled the run"));
+        self.shutdown.cancel_because(|| Error::cancelled("somebody cancelled the run"));
     }
 }
 
@@ -339,10 +339,13 @@ impl Attendant for Attendance {
             run.ended_by = Some(EndedBy::Operator);
         }
         let Some(policy) = self.policy.as_ref().filter(|_| run.kind == RunKind::Backup) else { return };
-        self.watch.stage(HOOK, None);
-        let good = run.state == RunState::Succeeded;
-        self.after(if good { Hook::After } else { Hook::OnFailure }, policy, run).await;
-        self.after(Hook::Finally, policy, run).await;
+        let hooks = [if run.state == RunState::Succeeded { Hook::After } else { Hook::OnFailure }, Hook::Finally];
+        if hooks.iter().any(|hook| hook.command(policy).is_some()) {
+            self.watch.stage(HOOK, None);
+        }
+        for hook in hooks {
+            self.after(hook, policy, run).await;
+        }
     }
 
     async fn ended(&self, vault: &Vault, run: &Run, outcome: Result<(), &Error>) {

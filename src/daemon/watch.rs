@@ -144,19 +144,8 @@ impl Watch {
                     let seen = this.seen();
                     (seen.stage.clone(), seen.idle.elapsed())
                 };
-                if total.elapsed() >= deadline {
-                    let text = format!("the run was stopped because it took longer than {}", format_duration(deadline));
-                    work.cancel_because(
-                        &Error::unavailable(format!("{text}; it was at '{stage}'"))
-                            .hint("raise schedule.deadline if runs may take that long"),
-                    );
-                    return;
-                }
-                if let Some(limit) = limits.of(&stage).filter(|limit| idle >= *limit) {
-                    work.cancel_because(
-                        &Error::unavailable(format!("stage '{stage}' showed no progress for {}", format_duration(limit)))
-                            .hint("a lock, a server or a store holds it up; `pgkeep doctor` talks to both"),
-                    );
+                if let Some(why) = why(&stage, idle, total.elapsed(), limits, deadline) {
+                    work.cancel_because(why);
                     return;
                 }
             }
@@ -167,6 +156,30 @@ impl Watch {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a run has to be stopped, if it has.
+fn why(
+    stage: &str,
+    idle: Duration,
+    total: Duration,
+    limits: Limits,
+    deadline: Duration,
+) -> Option<impl Fn() -> Error + Send + Sync + use<>> {
+    let (message, hint) = if total >= deadline {
+        let took = format_duration(deadline);
+        (
+            format!("the run was stopped because it took longer than {took}; it was at '{stage}'"),
+            "raise schedule.deadline if runs may take that long",
+        )
+    } else {
+        let limit = limits.of(stage).filter(|limit| idle >= *limit)?;
+        (
+            format!("stage '{stage}' showed no progress for {}", format_duration(limit)),
+            "a lock, a server or a store holds it up; `pgkeep doctor` talks to both",
+        )
+    };
+    Some(move || Error::unavailable(message.clone()).hint(hint))
 }
 
 impl Progress for Watch {

@@ -136,7 +136,10 @@ impl<'a> Vault<'a> {
     pub(super) fn runs(&self) -> Vec<Value> {
         let keys = self.home.keys(&format!("{}/runs/", self.policy));
         let text = keys.iter().filter_map(|key| self.home.get(key));
-        text.filter_map(|t| serde_json::from_str(&t).ok()).collect()
+        let mut runs: Vec<Value> = text.filter_map(|t| serde_json::from_str(&t).ok()).collect();
+        let started = |run: &Value| run["started_at"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        runs.sort_by_key(started);
+        runs
     }
 
     /// The records of backup runs in this state.
