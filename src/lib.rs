@@ -1,7 +1,7 @@
 //! pgkeep: backup and disaster recovery for PostgreSQL on AWS, by policy.
 //!
 //! ```text
-//! main → cli → jobs → { repo, pg } ;  repo → store ;  cli/jobs → policy ;  everything → base
+//! main → cli → daemon → jobs → { repo, pg } ;  repo → store ;  cli/daemon/jobs → policy ;  everything → base
 //! ```
 //!
 //! `pg` turns a database into entries (SQL) and streams (rows) and back; `repo` turns streams into content-addressed parts and commit
@@ -10,6 +10,7 @@
 
 pub mod base;
 pub mod cli;
+pub mod daemon;
 pub mod jobs;
 pub mod pg;
 pub mod policy;

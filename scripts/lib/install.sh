@@ -43,12 +43,43 @@ install_basics() {
   has cargo || die "cargo was not found: install the Rust toolchain with rustup, or put ~/.cargo/bin in PATH"
 }
 
-# What the suite calls besides servers: restore-by-hand needs jq and zstd.
+# What the suite calls besides servers: restore-by-hand needs jq and zstd; deploy/ is checked with systemd's and Prometheus's own tools.
 install_test_tools() {
   local missing=()
   has jq || missing+=(jq)
   has zstd || missing+=(zstd)
+  has systemd-analyze || missing+=(systemd)
   [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+  install_promtool
+}
+
+promtool() { printf '%s\n' "$(cache_directory)/prometheus/usr/bin/promtool"; }
+
+# Unpacks promtool alone: installed, Debian's package would start a Prometheus.
+install_promtool() {
+  local target
+  target=$(cache_directory)/prometheus
+  [ ! -x "$(promtool)" ] || return 0
+  say "downloading promtool"
+  unpack_package prometheus "$target.new"
+  rm -rf "$target"
+  mkdir -p "$target/usr/bin"
+  mv "$target.new/usr/bin/promtool" "$target/usr/bin/"
+  rm -rf "$target.new"
+}
+
+# unpack_package NAME DIRECTORY: a Debian package's files, without installing it.
+unpack_package() {
+  local name=$1 target=$2 package
+  has apt-get || die "$name comes out of a Debian package, and this system has no apt-get"
+  rm -rf "$target"
+  mkdir -p "$target"
+  (cd "$target" && quietly apt-get download "$name") ||
+    { refresh_package_lists && (cd "$target" && quietly apt-get download "$name"); } ||
+    die "apt-get could not download $name"
+  package=$(echo "$target"/*.deb)
+  dpkg-deb --extract "$package" "$target"
+  rm "$package"
 }
 
 # The virtual environment with moto; named after its requirements, so that a change makes a new one.
@@ -180,19 +211,11 @@ debian_headers_15() { printf '%s\n' "$(cache_directory)/postgresql-headers-15/us
 
 # Unpacks the headers alone: installed, the package would bring a compiler of its own.
 install_debian_headers_15() {
-  local target package
+  local target
   target=$(cache_directory)/postgresql-headers-15
   [ -d "$target" ] && return
-  has apt-get || die "the headers of PostgreSQL 15 come out of a Debian package, and this system has no apt-get"
   say "downloading the headers of PostgreSQL 15"
-  rm -rf "$target.new"
-  mkdir -p "$target.new"
-  (cd "$target.new" && quietly apt-get download postgresql-server-dev-15) ||
-    { refresh_package_lists && (cd "$target.new" && quietly apt-get download postgresql-server-dev-15); } ||
-    die "apt-get could not download postgresql-server-dev-15"
-  package=$(echo "$target.new"/*.deb)
-  dpkg-deb --extract "$package" "$target.new"
-  rm "$package"
+  unpack_package postgresql-server-dev-15 "$target.new"
   mv "$target.new" "$target"
 }
 

@@ -68,6 +68,33 @@ pub const CONTENTS_BYTES: usize = 32 << 20;
 pub const VERIFY_AHEAD_BYTES: usize = 16 << 20;
 /// Age at which a temporary of a folder store is taken for the remains of a killed process and removed: no write lasts this long.
 pub const TEMPORARY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Entries kept in each log of notices: the last one decides, the others are there for people.
+pub const NOTICES_KEPT: usize = 10;
+/// Longest sending of one message over one channel, and longest reading or writing of its record.
+pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a message counts as being sent: longer than sending and recording can take.
+pub const NOTIFY_CLAIM: Duration = Duration::from_secs(2 * 60);
+/// Pauses before a message that did not arrive is sent again; the last try is the last. In all about a day.
+pub const NOTIFY_RETRIES: [Duration; 7] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(3600),
+    Duration::from_secs(3 * 3600),
+    Duration::from_secs(6 * 3600),
+    Duration::from_secs(12 * 3600),
+];
+/// A message older than this is not sent any more: it would tell what is no longer news.
+pub const NOTIFY_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Time between two messages about the same problem: after the first, the second, and every further one.
+pub const NOTIFY_REMINDERS: [Duration; 3] =
+    [Duration::from_secs(3600), Duration::from_secs(4 * 3600), Duration::from_secs(24 * 3600)];
+/// Different causes of one problem that are each told at once; more of them wait for the reminder.
+pub const NOTIFY_CAUSES: usize = 8;
+/// How often a process looks for messages that another one could not send.
+pub const NOTIFY_SCAN: Duration = Duration::from_secs(10 * 60);
+/// Most characters of an error or detail that are sent or recorded.
+pub const NOTIFY_TEXT_CHARS: usize = 4000;
 /// Wait for a connection to a store.
 pub const STORE_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait for a store's answer to a request without a body.
@@ -76,3 +103,15 @@ pub const STORE_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND: u64 = 64 << 10;
 /// A transfer that moves nothing for this long is given up and tried again.
 pub const STORE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections to the HTTP interface; further ones wait. Each holds a descriptor that a backup might need.
+pub const HTTP_CONNECTIONS: usize = 64;
+/// A connection on which nothing was sent for this long is closed: longer than any answer takes.
+pub const HTTP_IDLE: Duration = Duration::from_secs(90);
+/// Time for an answer, what is read from vaults included.
+pub const HTTP_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Body of a request: a label and little else.
+pub const HTTP_BODY_BYTES: usize = 64 << 10;
+/// Requests that read vaults at the same time; further ones wait.
+pub const HTTP_VAULT_READS: usize = 4;
+/// Time for answers that are under way when the daemon stops.
+pub const HTTP_STOP: Duration = Duration::from_secs(3);

@@ -5,12 +5,11 @@ use std::io::{IsTerminal as _, Write as _};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::base::{Error, Result};
-
-/// Version of the documents in `docs/JSON.md`.
-pub(super) const JSON_VERSION: u32 = 1;
+use crate::jobs::document::envelope;
+pub(super) use crate::jobs::document::error_document;
 
 /// What a command has to say.
 #[derive(Debug)]
@@ -44,30 +43,13 @@ pub(super) fn finish(command: &str, json: bool, outcome: Result<Report>) -> u8 {
         Err(error) => (None, String::new(), Some(error)),
     };
     if json {
-        let mut all = json!({ "pgkeep": JSON_VERSION, "command": command, "ok": failure.is_none() });
-        if let Some(document) = document {
-            all["result"] = document;
-        }
-        if let Some(error) = &failure {
-            all["error"] = error_document(error);
-        }
-        write_out(&format!("{all:#}\n"));
+        write_out(&format!("{:#}\n", envelope(command, document, failure.as_ref())));
     } else {
         write_out(&text);
     }
     failure.map_or(0, |error| {
         write_error(&error);
         error.kind().exit_code()
-    })
-}
-
-/// `{"kind", "message", "hint", "exit_code"}`.
-pub(super) fn error_document(error: &Error) -> Value {
-    json!({
-        "kind": error.kind().name(),
-        "message": error.full_message(),
-        "hint": error.hint_text(),
-        "exit_code": error.kind().exit_code(),
     })
 }
 

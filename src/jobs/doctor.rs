@@ -32,7 +32,8 @@ pub enum Verdict {
 pub struct Check {
     /// The policy.
     pub policy: String,
-    /// What was looked at: `policy`, `database`, `privileges`, `store`, `conditional writes`, `vault`, `scratch`.
+    /// What was looked at: `policy`, `database`, `privileges`, `store`, `conditional writes`, `vault`, `scratch`, and of notifications
+    /// `notify`, `webhook`, `email`, `sns`, `heartbeat`.
     pub check: &'static str,
     /// How it ended.
     pub verdict: Verdict,
@@ -42,6 +43,17 @@ pub struct Check {
     pub hint: Option<String>,
     #[serde(skip)]
     kind: Option<Kind>,
+}
+
+impl Check {
+    /// A check of `policy` that passed with what was seen, or failed.
+    pub fn of(policy: &str, check: &'static str, outcome: Result<String>) -> Self {
+        let (verdict, message, hint, kind) = match outcome {
+            Ok(message) => (Verdict::Pass, message, None, None),
+            Err(e) => (Verdict::Fail, e.full_message(), e.hint_text().map(str::to_owned), Some(e.kind())),
+        };
+        Self { policy: policy.to_owned(), check, verdict, message, hint, kind }
+    }
 }
 
 /// The document of `doctor`.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::list::Proofs;
-use super::run::{Recorder, fail_stale, under_lease};
+use super::run::{self, Order, Recorder, fail_stale, under_lease};
 use crate::base::ids::RunId;
 use crate::base::{Error, Result};
 use crate::policy::retention::{self, BackupFacts, Decision, LastRun, Refusal};
@@ -64,14 +64,14 @@ pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
 }
 
 /// Does exactly what was planned, or fails with kind `Conflict` because the vault is no longer what the plan saw.
-pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> Result<Pruned> {
+pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool, order: &Order) -> Result<Pruned> {
     if let Some(refusal) = planned.refusal(force_large) {
         return Err(refusal);
     }
-    under_lease(cx, &planned.vault, "prune", Purpose::Sweep, async |lease, shutdown| {
-        let run = RunId::generate(cx.clock.now());
+    under_lease(cx, &planned.vault, "prune", Purpose::Sweep, |lease, shutdown| async move {
+        let run = order.id(cx);
         fail_stale(&planned.vault, &lease, &run).await?;
-        let recorder = Recorder::start(&planned.vault, run, RunKind::Prune, None).await?;
+        let recorder = Recorder::start(cx, &planned.vault, run::record(cx, order, run, RunKind::Prune, None)).await?;
         let work = async {
             let facts = Facts::read(&planned.vault).await?;
             let (decision, refused) = decide(cx, &planned.place, &planned.vault, &facts.listing, &facts.pins).await?;
@@ -84,10 +84,24 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
             }
             sweep::apply_to(&planned.vault, &lease, &planned.plan, facts, &shutdown).await
         };
-        let outcome = work.await;
+        let outcome = shutdown.bound(work).await;
         recorder.end(outcome, |_| None).await
     })
     .await
+}
+
+/// Records a prune that was not begun because of `refusal`, which it returns.
+pub async fn record_refusal(cx: &Context, planned: &PlannedPrune, order: &Order, refusal: Error) -> Error {
+    let record = run::record(cx, order, order.id(cx), RunKind::Prune, None);
+    match Recorder::start(cx, &planned.vault, record).await {
+        Ok(recorder) => {
+            recorder.end::<()>(Err(refusal), |()| None).await.err().unwrap_or_else(|| Error::internal("the refusal was lost"))
+        }
+        Err(unsaved) => {
+            tracing::warn!(error = %unsaved, "the run record could not be written");
+            refusal
+        }
+    }
 }
 
 fn drops(decision: &Decision) -> Vec<Drop> {

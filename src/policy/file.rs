@@ -35,6 +35,8 @@ pub struct PolicyFile {
     pub health: Option<HealthSection>,
     /// Who hears about it.
     pub notify: Option<NotifySection>,
+    /// What runs around each backup.
+    pub hooks: Option<HooksSection>,
 }
 
 /// What is protected; `kind` decides which other keys there are.
@@ -176,6 +178,8 @@ pub struct ScheduleSection {
     /// How often a failed run is tried again. Default: 3.
     #[schemars(range(max = 20))]
     pub retries: Option<u32>,
+    /// A run that lasts longer than this is stopped and has failed. Default: `24h`.
+    pub deadline: Option<String>,
     /// Windows in which no run starts; a slot inside one starts when it ends.
     pub blackout: Option<Vec<BlackoutSection>>,
 }
@@ -292,28 +296,124 @@ pub struct HealthSection {
 
 /// An event that somebody may hear about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum NotifyEvent {
     /// A run failed.
     Failure,
-    /// A run succeeded after one that failed.
+    /// What was wrong is right again.
     Recovery,
     /// The newest good backup is older than `health.max_age`.
     Stale,
     /// A backup looks wrong: empty or suspiciously small.
     Anomaly,
-    /// A verification failed.
+    /// A verification failed, or could not be done.
     Verification,
+    /// Backups that retention gives up could not be removed.
+    Unpruned,
+    /// A run lost its lease to another one and withdrew.
+    LeaseLost,
 }
 
-/// Who hears about it.
+impl NotifyEvent {
+    /// All of them, in the order of documents.
+    pub const ALL: [Self; 7] =
+        [Self::Failure, Self::Recovery, Self::Stale, Self::Anomaly, Self::Verification, Self::Unpruned, Self::LeaseLost];
+
+    /// Its name in policies and documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failure => "failure",
+            Self::Recovery => "recovery",
+            Self::Stale => "stale",
+            Self::Anomaly => "anomaly",
+            Self::Verification => "verification",
+            Self::Unpruned => "unpruned",
+            Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
+/// What a webhook receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WebhookFormat {
+    /// pgkeep's own document, described in docs/JSON.md.
+    Json,
+    /// A message as Slack takes it, and Mattermost, Rocket.Chat and Discord (address with `/slack` at its end) after it.
+    Slack,
+}
+
+/// Who hears about it. Any number of channels; each event goes to all of them. The first message about a problem is sent at once;
+/// as long as it lasts, it is repeated at most after 1, 4 and then every 24 hours.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotifySection {
-    /// Events that are sent. Default: `failure`, `recovery` and `stale`.
+    /// Events that are sent. Default: all.
     pub on: Option<Vec<NotifyEvent>>,
-    /// `https://` address that receives them, best as a reference such as `${SLACK_WEBHOOK}`.
+    /// `https://` address that receives each event, best as a reference such as `${SLACK_WEBHOOK}`.
     pub webhook: Option<String>,
+    /// What the webhook receives. Default: `slack` for addresses of Slack and those of Discord that end in `/slack`, else `json`.
+    pub format: Option<WebhookFormat>,
+    /// `https://` address of a check at healthchecks.io or a service like it, best as a reference. Each backup run calls it: with
+    /// `/start` appended when it begins, as it is when the run is good, with `/fail` when it is not. The service raises the alarm
+    /// when it hears nothing, which no message from this machine can.
+    pub heartbeat: Option<String>,
+    /// E-mail.
+    pub email: Option<EmailSection>,
+    /// Amazon SNS.
+    pub sns: Option<SnsSection>,
+}
+
+/// E-mail over SMTP.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmailSection {
+    /// `smtp://user:password@host:587` (STARTTLS; a server on this machine may go without) or `smtps://user:password@host:465`
+    /// (TLS from the start), best as a reference. Special characters of user and password are percent-encoded.
+    #[schemars(required)]
+    pub smtp: Option<String>,
+    /// Sender: `backups@example.com` or `pgkeep <backups@example.com>`.
+    #[schemars(required)]
+    pub from: Option<String>,
+    /// Recipients.
+    #[schemars(required)]
+    pub to: Option<Vec<String>>,
+}
+
+/// A topic of Amazon SNS. Region and account come from its ARN, credentials and endpoint from where every AWS tool finds them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnsSection {
+    /// ARN of the topic: `arn:aws:sns:eu-west-3:123456789012:backups`.
+    #[schemars(required)]
+    pub topic: Option<String>,
+}
+
+/// A command: text for `/bin/sh -c`, or a program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HookCommand {
+    /// Text for `/bin/sh -c`.
+    Shell(String),
+    /// A program and its arguments.
+    Program(Vec<String>),
+}
+
+/// Local commands around each backup. They get the run as JSON on standard input and as variables `PGKEEP_*`; the end of what they write is kept
+/// in the run's record.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HooksSection {
+    /// Before the backup. If it fails there is no backup, and the run has failed.
+    pub before: Option<HookCommand>,
+    /// After a backup that succeeded.
+    pub after: Option<HookCommand>,
+    /// After a run that failed or was cancelled.
+    pub on_failure: Option<HookCommand>,
+    /// After every run whose `before` was begun, last of all.
+    pub finally: Option<HookCommand>,
+    /// A command that takes longer is killed, with all that it started. Default: `5m`.
+    pub timeout: Option<String>,
 }
 
 /// The JSON Schema of a policy file, for editors, `policy schema` and [`super::structure`].

@@ -5,6 +5,9 @@ use super::urls;
 /// What stands in place of a secret.
 const MASK: &str = "***";
 
+/// Keys whose value is a secret as a whole: whoever knows the address can use it.
+const SECRET_KEYS: [&str; 2] = ["notify.webhook", "notify.heartbeat"];
+
 /// `text` with the password of an address in it masked; references such as `${NAME}` stay.
 pub fn address(text: &str) -> String {
     let mut out = text.to_owned();
@@ -23,7 +26,7 @@ pub(super) fn document(table: &toml::Table) -> String {
 
 fn value(path: &str, from: &toml::Value) -> toml::Value {
     match from {
-        toml::Value::String(text) if path == "notify.webhook" && !is_reference(text) => toml::Value::String(MASK.to_owned()),
+        toml::Value::String(text) if SECRET_KEYS.contains(&path) && !is_reference(text) => toml::Value::String(MASK.to_owned()),
         toml::Value::String(text) => toml::Value::String(address(text)),
         toml::Value::Array(items) => toml::Value::Array(items.iter().map(|v| value(path, v)).collect()),
         toml::Value::Table(table) => toml::Value::Table(
@@ -63,14 +66,23 @@ mod tests {
             scratch = "postgres://app:${PW}@db2/x"
             [notify]
             webhook = "https://hooks.example/hunter5"
+            heartbeat = "https://hc.example/ping/hunter6"
+            [notify.email]
+            smtp = "smtps://AKIA:hunter7@smtp.example:465"
+            from = "backups@example.com"
+            to = ["ops@example.com"]
             "#,
         )
         .expect("toml");
         let text = document(&table);
         assert!(!text.contains("hunter"), "{text}");
-        for kept in
-            ["postgres://app:***@db/harena?password=***&sslpassword=***", "s3://${BUCKET}/prod", "postgres://app:${PW}@db2/x"]
-        {
+        for kept in [
+            "postgres://app:***@db/harena?password=***&sslpassword=***",
+            "s3://${BUCKET}/prod",
+            "postgres://app:${PW}@db2/x",
+            "smtps://AKIA:***@smtp.example:465",
+            "ops@example.com",
+        ] {
             assert!(text.contains(kept), "{kept} in {text}");
         }
         assert!(toml::from_str::<toml::Table>(&text).is_ok());

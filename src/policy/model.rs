@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use super::file::{Day, NotifyEvent, StorageClass, VerifyLevel};
+pub use super::file::{Day, HookCommand, NotifyEvent, StorageClass, VerifyLevel, WebhookFormat};
 use super::retention::Rules;
-use super::schedule::{Cron, Schedule};
+use super::schedule::{Cron, DEFAULT_DEADLINE, DEFAULT_RETRIES, Schedule};
 use super::secrets::{Environment, Template};
 use super::urls;
 use crate::base::secret::Secret;
@@ -73,10 +73,31 @@ pub struct Policy {
     pub max_age: Option<Duration>,
     /// Who hears about it.
     pub notify: NotifySettings,
+    /// What runs around each backup.
+    pub hooks: Hooks,
     pub(super) text: String,
 }
 
 impl Policy {
+    /// When the newest backup is verified, as a schedule: retries and deadline are those of `[schedule]`.
+    pub fn verify_schedule(&self) -> Option<Schedule> {
+        let verify = self.verify.schedule.as_ref()?;
+        let (retries, deadline) = self.schedule.as_ref().map_or((DEFAULT_RETRIES, DEFAULT_DEADLINE), |s| (s.retries, s.deadline));
+        Some(Schedule {
+            cron: verify.cron.clone(),
+            zone: verify.zone.clone(),
+            jitter: Duration::ZERO,
+            retries,
+            blackout: Vec::new(),
+            deadline,
+        })
+    }
+
+    /// How long a run may last.
+    pub fn deadline(&self) -> Duration {
+        self.schedule.as_ref().map_or(DEFAULT_DEADLINE, |s| s.deadline)
+    }
+
     /// The zone in which times without one are meant: the schedule's, else UTC.
     pub fn zone(&self) -> TimeZone {
         self.schedule.as_ref().map_or(TimeZone::UTC, |s| s.zone.clone())
@@ -274,6 +295,21 @@ pub enum RdsTarget {
     Cluster(String),
 }
 
+/// Local commands around each backup.
+#[derive(Debug, Clone, Default)]
+pub struct Hooks {
+    /// Before the backup.
+    pub before: Option<HookCommand>,
+    /// After a backup that succeeded.
+    pub after: Option<HookCommand>,
+    /// After a run that failed or was cancelled.
+    pub on_failure: Option<HookCommand>,
+    /// After every run whose `before` was begun.
+    pub finally: Option<HookCommand>,
+    /// How long each may take.
+    pub timeout: Duration,
+}
+
 /// Where backups live.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
@@ -323,12 +359,101 @@ pub enum Scratch {
 }
 
 /// Who hears about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NotifySettings {
     /// Events that are sent.
     pub on: Vec<NotifyEvent>,
-    /// Where to.
-    pub webhook: Option<Template>,
+    /// An HTTP address.
+    pub webhook: Option<Webhook>,
+    /// E-mail.
+    pub email: Option<Email>,
+    /// Amazon SNS.
+    pub sns: Option<Sns>,
+    /// A check of the healthchecks.io kind.
+    pub heartbeat: Option<Heartbeat>,
+}
+
+impl NotifySettings {
+    /// Channels that carry events, by the names that documents use. A heartbeat is none: it is called by runs, not by events.
+    pub fn channels(&self) -> Vec<&'static str> {
+        let all = [("webhook", self.webhook.is_some()), ("email", self.email.is_some()), ("sns", self.sns.is_some())];
+        all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+}
+
+/// An HTTP address that receives events.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    url: Template,
+    format: Option<WebhookFormat>,
+}
+
+impl Webhook {
+    pub(super) fn new(url: Template, format: Option<WebhookFormat>) -> Self {
+        Self { url, format }
+    }
+
+    /// The address, and what it receives: as the policy says, else as the address tells.
+    pub fn resolve(&self, env: &Environment) -> Result<(Secret<String>, WebhookFormat)> {
+        let url = checked(&self.url, env, urls::webhook)?;
+        let format = self.format.unwrap_or_else(|| urls::webhook_format(url.expose()));
+        Ok((url, format))
+    }
+
+    /// What it receives, if the policy says.
+    pub fn format(&self) -> Option<WebhookFormat> {
+        self.format
+    }
+}
+
+/// E-mail over SMTP.
+#[derive(Debug, Clone)]
+pub struct Email {
+    pub(super) smtp: Template,
+    /// Sender.
+    pub from: String,
+    /// Recipients, at least one.
+    pub to: Vec<String>,
+}
+
+impl Email {
+    /// The server: `smtp://` or `smtps://`, with user and password if it wants them.
+    pub fn server(&self, env: &Environment) -> Result<Secret<String>> {
+        checked(&self.smtp, env, urls::smtp)
+    }
+}
+
+/// A topic of Amazon SNS.
+#[derive(Debug, Clone)]
+pub struct Sns {
+    pub(super) topic: Template,
+}
+
+impl Sns {
+    /// ARN of the topic. Not a secret.
+    pub fn topic(&self, env: &Environment) -> Result<String> {
+        checked(&self.topic, env, urls::sns_topic).map(|arn| arn.expose().clone())
+    }
+}
+
+/// A check of the healthchecks.io kind.
+#[derive(Debug, Clone)]
+pub struct Heartbeat {
+    pub(super) url: Template,
+}
+
+impl Heartbeat {
+    /// Its address.
+    pub fn url(&self, env: &Environment) -> Result<Secret<String>> {
+        checked(&self.url, env, urls::webhook)
+    }
+}
+
+/// The value of `template`, held against `rule`.
+fn checked(template: &Template, env: &Environment, rule: fn(&str) -> Result<()>) -> Result<Secret<String>> {
+    let value = template.resolve(env)?;
+    rule(value.expose()).map_err(|e| template.flaw(&e))?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the addresses in a policy may look like. Errors never repeat the address: it may hold a password.
 
+use super::file::WebhookFormat;
 use crate::base::{Error, Result};
 
 /// `s3://bucket/prefix` or `file:///path`.
@@ -82,6 +83,79 @@ pub(super) fn webhook(text: &str) -> Result<()> {
     }
 }
 
+/// What a webhook of this address most probably takes: Slack's own, and Discord's that imitates it.
+pub(super) fn webhook_format(text: &str) -> WebhookFormat {
+    let Ok(url) = url::Url::parse(text) else { return WebhookFormat::Json };
+    let host = url.host_str().unwrap_or_default();
+    let of = |domain: &str| host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let slack = of("hooks.slack.com") || of("hooks.slack-gov.com");
+    let discord = (of("discord.com") || of("discordapp.com")) && url.path().ends_with("/slack");
+    if slack || discord { WebhookFormat::Slack } else { WebhookFormat::Json }
+}
+
+/// `smtp://` or `smtps://` with a host, and nothing after it.
+pub(super) fn smtp(text: &str) -> Result<()> {
+    let hint = "write smtp://user:password@host:587 or smtps://user:password@host:465, or a reference to it such as ${SMTP_URL}; \
+                special characters of the password are percent-encoded";
+    let url = url::Url::parse(text).map_err(|_| Error::usage("not an address of a mail server").hint(hint))?;
+    if !matches!(url.scheme(), "smtp" | "smtps") {
+        return Err(Error::usage("not an smtp:// or smtps:// address").hint(hint));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(Error::usage("the address names no host").hint(hint));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(Error::usage("something stands after host and port").hint(hint));
+    }
+    if url.username().is_empty() != url.password().is_none() {
+        return Err(Error::usage("user and password belong together").hint(hint));
+    }
+    Ok(())
+}
+
+/// `name@domain` or `Some Name <name@domain>`.
+pub(super) fn mailbox(text: &str) -> Result<()> {
+    let bad = || Error::usage("not an e-mail address").hint("write backups@example.com or pgkeep <backups@example.com>");
+    let address = match text.trim().strip_suffix('>') {
+        None => text.trim(),
+        Some(rest) => {
+            let (name, address) = rest.split_once('<').ok_or_else(bad)?;
+            let plain = |c: char| !c.is_control() && !"\"<>()[]:;@\\,.".contains(c);
+            if !name.trim().chars().all(plain) {
+                return Err(Error::usage("the name before the address holds a special character")
+                    .hint("letters, digits, spaces, '-' and '_' are fine: pgkeep <backups@example.com>"));
+            }
+            address
+        }
+    };
+    let (local, domain) = address.split_once('@').ok_or_else(bad)?;
+    let dotted = |part: &str| !part.is_empty() && part.split('.').all(|label| !label.is_empty());
+    let local_char = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    let domain_char = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let hyphens = domain.split('.').any(|label| label.starts_with('-') || label.ends_with('-'));
+    let good = dotted(local) && dotted(domain) && local.chars().all(local_char) && domain.chars().all(domain_char);
+    if good && !hyphens && local.len() <= 64 && domain.len() <= 255 { Ok(()) } else { Err(bad()) }
+}
+
+/// `arn:aws:sns:region:account:name`.
+pub(super) fn sns_topic(text: &str) -> Result<()> {
+    let hint = "write arn:aws:sns:eu-west-3:123456789012:backups; the SNS console shows it";
+    let fields: Vec<&str> = text.split(':').collect();
+    let ["arn", partition, "sns", region, account, name] = fields.as_slice() else {
+        return Err(Error::usage("not the ARN of an SNS topic").hint(hint));
+    };
+    let region_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let name_char = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let good = partition.starts_with("aws")
+        && !region.is_empty()
+        && region.chars().all(region_char)
+        && account.len() == 12
+        && account.chars().all(|c| c.is_ascii_digit())
+        && (1..=256).contains(&name.len())
+        && name.chars().all(name_char);
+    if good { Ok(()) } else { Err(Error::usage("not the ARN of an SNS topic").hint(hint)) }
+}
+
 /// Host and port of a literal `postgres://` address, to see whether two name the same server.
 pub(super) fn server(text: &str) -> Option<(String, u16)> {
     let url = url::Url::parse(text).ok()?;
@@ -159,6 +233,49 @@ mod tests {
             let error = store(bad).expect_err(bad);
             assert!(error.hint_text().is_some(), "{bad}");
             assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_a_webhook_takes_is_seen_from_its_address() {
+        for (url, format) in [
+            ("https://hooks.slack.com/services/T0/B0/x", WebhookFormat::Slack),
+            ("https://discord.com/api/webhooks/1/x/slack", WebhookFormat::Slack),
+            ("https://discord.com/api/webhooks/1/x", WebhookFormat::Json),
+            ("https://hooks.slack.com.evil.example/x", WebhookFormat::Json),
+            ("https://nothooks.slack.com/x", WebhookFormat::Json),
+            ("https://alerts.example/hook", WebhookFormat::Json),
+        ] {
+            assert_eq!(webhook_format(url), format, "{url}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_mail_and_topics_are_told_from_typing_errors() {
+        for good in ["a@b.example", "pgkeep <a.b+c@b-c.example>", "root@localhost", "<a@b>"] {
+            assert!(mailbox(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ops", "ops@", "@b", "a b@c", "a@b, c@d", "x <a@b", "a@b..c", "a@-b", "x, y <a@b>", "a@b\r\nBcc: c@d"] {
+            assert!(mailbox(bad).is_err(), "{bad}");
+        }
+        for good in ["smtp://localhost", "smtps://u:p%40q@mail.example:465", "smtp://mail.example:587/"] {
+            assert!(smtp(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["mail.example", "https://mail.example", "smtp://u@mail.example", "smtp://h/x", "smtp://u:s3cret@", "smtp://h?tls=no"]
+        {
+            let error = smtp(bad).expect_err(bad);
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+        assert!(sns_topic("arn:aws:sns:eu-west-3:123456789012:backups").is_ok());
+        assert!(sns_topic("arn:aws-us-gov:sns:us-gov-west-1:123456789012:backups.fifo").is_ok());
+        for bad in [
+            "backups",
+            "arn:aws:sqs:eu-west-3:123456789012:q",
+            "arn:aws:sns:eu-west-3:12:q",
+            "arn:aws:sns:eu-west-3:123456789012:",
+        ] {
+            assert!(sns_topic(bad).is_err(), "{bad}");
         }
     }
 

@@ -219,6 +219,20 @@ impl Layout {
     pub fn tombstones(&self) -> String {
         self.prefix("tombstones")
     }
+    /// `notices/<topic>-<number>.json`; numbers have eight digits at least, so that keys sort by them.
+    pub fn notice(&self, topic: &str, number: u64) -> Key {
+        self.key(&format!("notices/{topic}-{number:08}.json"))
+    }
+    /// `notices/`.
+    pub fn notices(&self) -> String {
+        self.prefix("notices")
+    }
+
+    /// Topic and number of the notice that `key` holds, if it is the key of one.
+    pub fn notice_of<'k>(&self, key: &'k Key) -> Option<(&'k str, u64)> {
+        let (topic, number) = key.as_str().strip_prefix(&self.notices())?.strip_suffix(".json")?.rsplit_once('-')?;
+        Some((topic, number.parse().ok()?))
+    }
 
     /// The part that `key` holds, if it is the key of a part.
     pub fn part_of(&self, key: &Key) -> Option<PartId> {
@@ -250,6 +264,9 @@ mod tests {
         for other in ["harena-db/parts/ac/", "other/parts/ab/", "harena-db/parts/a/", "harena-db/parts/abab/"] {
             assert_eq!(layout.part_of(&format!("{other}{part}").parse().expect("key")), None, "{other}");
         }
+        assert_eq!(layout.notice_of(&layout.notice("backup", 7)), Some(("backup", 7)));
+        assert!(layout.notice("backup", 10) > layout.notice("backup", 9));
+        assert_eq!(layout.notice_of(&layout.vault()), None);
         let at = "2026-11-22T02:15:00.120Z".parse().expect("time");
         assert_eq!(layout.proof(&backup, at, "content", true).name(), "20261122T021500.120000Z-content-passed.json");
         for passed in [true, false] {

@@ -15,7 +15,7 @@ use super::vault::Vault;
 use crate::base::clock::{add, elapsed};
 use crate::base::ids::{BackupId, random_hex};
 use crate::base::limits::{GRACE, LEASE_RENEW, LEASE_TTL, SWEEP_MARGIN};
-use crate::base::process::is_dead;
+use crate::base::process::{self, is_dead};
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result, ResultExt};
 use crate::store::{ETag, PutMode, StoreError};
@@ -86,6 +86,25 @@ struct LeaseDocument {
     #[serde(default)]
     pending: Vec<Pending>,
 }
+
+/// Put as the source of an error: the lease was held and is lost. Whoever did not get it in the first place has an error without it.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseLost;
+
+impl LeaseLost {
+    /// Whether `error` says so.
+    pub fn marks(error: &Error) -> bool {
+        std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Self>)
+    }
+}
+
+impl std::fmt::Display for LeaseLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("lost the lease")
+    }
+}
+
+impl std::error::Error for LeaseLost {}
 
 /// How to take a lease.
 #[derive(Debug, Clone)]
@@ -192,8 +211,11 @@ impl Lease {
             None if add(self.vault.clock.now(), left) >= local.valid_until => "it expired before it could be renewed".to_owned(),
             None => return Ok(()),
         };
-        Err(Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe()))
-            .hint("nothing incomplete is listed; run the command again"))
+        Err(self.lost(&why).hint("nothing incomplete is listed; run the command again"))
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe())).source(LeaseLost)
     }
 
     /// Renews by compare-and-swap, which proves that nobody held the lease in between. Any other outcome than "renewed" and "the store did not answer" loses it.
@@ -260,7 +282,9 @@ impl Lease {
                 if let Err(error) = lease.renew().await {
                     if lease.check().is_err() {
                         tracing::error!(%error, "the lease is lost");
-                        shutdown.cancel();
+                        let gone = Arc::clone(&lease);
+                        shutdown
+                            .cancel_because(move || gone.check().err().unwrap_or_else(|| gone.lost("it could not be renewed")));
                         return;
                     }
                     wait = pause;
@@ -272,7 +296,7 @@ impl Lease {
 
     async fn update(&self, change: impl Fn(&mut LeaseDocument)) -> Result<()> {
         if let Some(why) = self.local().lost.clone() {
-            return Err(Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe())));
+            return Err(self.lost(&why));
         }
         let mut held = self.document.lock().await;
         for _ in 0..2 {
@@ -316,8 +340,7 @@ impl Lease {
             },
         );
         self.local().lost = Some(why.clone());
-        Error::conflict(format!("lost the lease of {}: {why}", self.vault.describe()))
-            .hint("nothing incomplete is listed; run the command again")
+        self.lost(&why).hint("nothing incomplete is listed; run the command again")
     }
 
     fn local(&self) -> std::sync::MutexGuard<'_, Local> {
@@ -335,12 +358,44 @@ pub async fn pending(vault: &Vault) -> Result<Vec<BackupId>> {
     Ok(recent.chain(document.committing).collect())
 }
 
+/// Whoever holds a lease, as far as can be seen without watching it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Who.
+    pub owner: Owner,
+    /// What for.
+    pub purpose: Purpose,
+    /// Since when.
+    pub acquired_at: Timestamp,
+    /// Until when, by the holder's clock, unless it is renewed.
+    pub expires_at: Timestamp,
+    /// Grows with every acquisition.
+    pub generation: u64,
+    /// Whether it is this process.
+    pub ours: bool,
+}
+
+/// Whoever holds the lease and may still live.
+pub async fn holder(vault: &Vault) -> Result<Option<Holder>> {
+    let now = vault.clock.now();
+    let Some((held, _)) = read(vault).await? else { return Ok(None) };
+    if held.state != State::Held || held.expires_at <= now || held.owner.process.as_deref().is_some_and(is_dead) {
+        return Ok(None);
+    }
+    let own = process::own();
+    Ok(Some(Holder {
+        ours: own.is_some() && held.owner.process == own,
+        owner: held.owner,
+        purpose: held.purpose,
+        acquired_at: held.acquired_at,
+        expires_at: held.expires_at,
+        generation: held.generation,
+    }))
+}
+
 /// Whether somebody who may still live holds the lease.
 pub async fn is_held(vault: &Vault) -> Result<bool> {
-    let now = vault.clock.now();
-    Ok(read(vault).await?.is_some_and(|(held, _)| {
-        held.state == State::Held && held.expires_at > now && !held.owner.process.as_deref().is_some_and(is_dead)
-    }))
+    Ok(holder(vault).await?.is_some())
 }
 
 async fn read(vault: &Vault) -> Result<Option<(LeaseDocument, ETag)>> {

@@ -19,6 +19,7 @@ pub mod head;
 pub mod index;
 pub mod lease;
 pub mod listing;
+pub mod notices;
 pub mod pins;
 pub mod proofs;
 pub mod reader;

@@ -1,5 +1,6 @@
 //! The history of attempts, failed ones too.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::document;
+use super::head::Head;
 use super::lease::Lease;
 use super::readers::{self, ReaderMark};
 use super::vault::Vault;
@@ -24,7 +26,7 @@ const FIRST_RUNS: usize = 16;
 const RECENT: Duration = Duration::from_secs(32 * 24 * 3600);
 
 /// What a run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunKind {
     /// Makes a backup; holds the lease.
@@ -37,8 +39,20 @@ pub enum RunKind {
     Restore,
 }
 
+impl RunKind {
+    /// Its name in documents and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Verify => "verify",
+            Self::Prune => "prune",
+            Self::Restore => "restore",
+        }
+    }
+}
+
 /// How far a run came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
     /// Not ended, or killed and not yet noticed.
@@ -51,6 +65,18 @@ pub enum RunState {
     Cancelled,
 }
 
+impl RunState {
+    /// Its name in documents and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunError {
@@ -61,6 +87,47 @@ pub struct RunError {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// Who wanted a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Somebody on the command line, or a program there.
+    Command,
+    /// The daemon, because a slot was due, or after a run that was for one.
+    Schedule,
+    /// Somebody by the daemon's API.
+    Api,
+}
+
+/// What ended a run that did not end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    /// Its process was asked to stop.
+    Shutdown,
+    /// Somebody who did not want it.
+    Operator,
+    /// Its process vanished; somebody else noticed.
+    Killed,
+}
+
+/// What a hook did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookRun {
+    /// `before`, `after`, `on_failure` or `finally`.
+    pub hook: String,
+    /// Its exit code; `None`: it could not be started, was killed by a signal, or took too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// The end of what it wrote, secrets masked.
+    pub output: String,
 }
 
 /// One stage of a run.
@@ -88,6 +155,21 @@ pub struct Run {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Who wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// The slot of the schedule that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
+    /// How many runs for this slot failed before it, plus one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// When its backup was committed: there is a backup, whatever `state` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_at: Option<Timestamp>,
+    /// What ended it, if it did not end by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
     /// What the user called it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -102,6 +184,9 @@ pub struct Run {
     /// Its stages, in order.
     #[serde(default)]
     pub stages: Vec<RunStage>,
+    /// What its hooks did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
     /// What else was measured; opaque here.
     #[serde(default)]
     pub stats: serde_json::Value,
@@ -116,6 +201,12 @@ impl Run {
             state: RunState::Running,
             started_at: now,
             finished_at: None,
+            trigger: None,
+            slot: None,
+            attempt: None,
+            committed_at: None,
+            ended_by: None,
+            hooks: Vec::new(),
             label: label.map(str::to_owned),
             host: host.to_owned(),
             backup: None,
@@ -188,6 +279,28 @@ async fn keys(vault: &Vault, span: Span) -> Result<Vec<Key>> {
     listed.await.map_err(Error::from).context(|| format!("list the runs of {}", vault.describe()))
 }
 
+/// Records of runs that ended, which change no more: what a reader that looks again and again need not fetch again.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<Key, Run>);
+
+/// The same as [`newest`], fetching only what `known` does not have; `known` is then what was found.
+pub async fn newest_unless(vault: &Vault, limit: usize, known: &mut Known) -> Result<Vec<Run>> {
+    let mut keys = keys(vault, Span::All).await?;
+    let wanted = take_newest(&mut keys, limit);
+    known.0.retain(|key, _| wanted.contains(key));
+    let missing: Vec<Key> = wanted.into_iter().filter(|key| !known.0.contains_key(key)).collect();
+    let found = read(vault, missing).await?;
+    let mut runs: Vec<Run> = known.0.values().chain(&found).cloned().collect();
+    known.0.extend(found.into_iter().filter(|r| r.state != RunState::Running).map(|r| (vault.layout.run(&r.run), r)));
+    sort(&mut runs);
+    runs.truncate(limit);
+    Ok(runs)
+}
+
+fn sort(newest_first: &mut [Run]) {
+    newest_first.sort_by(|a, b| (b.started_at, &b.run).cmp(&(a.started_at, &a.run)));
+}
+
 /// Takes the last `count` keys, and all others of the second in which the first of them began: the ids of one second have no order.
 fn take_newest(keys: &mut Vec<Key>, count: usize) -> Vec<Key> {
     let second = |key: &Key| key.as_str().rsplit_once('-').map(|(second, _)| second.to_owned());
@@ -216,11 +329,21 @@ async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
     while let Some(run) = runs.next().await {
         found.extend(run?);
     }
-    found.sort_by(|a, b| (b.started_at, &b.run).cmp(&(a.started_at, &a.run)));
+    sort(&mut found);
     Ok(found)
 }
 
-/// Sets to `failed` the runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
+/// When the backup of a run was committed, if it was.
+async fn committed(vault: &Vault, run: &Run) -> Result<Option<Timestamp>> {
+    let Some(backup) = run.backup.as_ref().filter(|_| run.kind == RunKind::Backup) else { return Ok(None) };
+    let head = document::find::<Head>(vault.store.as_ref(), &vault.layout.head(backup)).await;
+    match head {
+        Err(e) if e.kind() == Kind::Integrity => Ok(None),
+        head => Ok(head?.map(|h| h.committed_at)),
+    }
+}
+
+/// Ends the records of runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
 /// readers whose mark expired. `own` is left alone. Returns their ids. Looks back until it meets a run that held the lease and succeeded, since
 /// that one did the same, and at [`FIRST_RUNS`] in any case.
 pub async fn fail_stale(vault: &Vault, _held: &Lease, own: &RunId) -> Result<Vec<RunId>> {
@@ -253,7 +376,13 @@ async fn fail_if_stale(vault: &Vault, mut run: Run, marks: &[ReaderMark]) -> Res
     if run.state != RunState::Running || alive {
         return Ok(None);
     }
-    run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed")));
+    run.ended_by = Some(EndedBy::Killed);
+    // Killed between the commit of its backup and the end of its record: the backup is there.
+    run.committed_at = committed(vault, &run).await?.or(run.committed_at);
+    match run.committed_at {
+        Some(_) => run.end(now, Ok(())),
+        None => run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed"))),
+    }
     run.save(vault).await?;
     Ok(Some(run.run))
 }

@@ -183,7 +183,7 @@ fn check_prefix(prefix: &str) -> StoreResult<()> {
 }
 
 /// SHA-256 of `bytes`.
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).into()
 }

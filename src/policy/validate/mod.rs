@@ -1,6 +1,8 @@
 //! What a file's values mean, and every rule that they break. One file per group of sections; all of them report into the sheet
 //! and go on.
 
+mod hooks;
+mod notify;
 mod source;
 mod store;
 mod times;
@@ -8,8 +10,8 @@ mod whole;
 
 use std::time::Duration;
 
-use super::file::{NotifyEvent, VerifyLevel};
-use super::model::{NotifySettings, Scratch, Source, StoreSettings};
+use super::file::VerifyLevel;
+use super::model::{Hooks, NotifySettings, Scratch, Source, StoreSettings};
 use super::parse::Sheet;
 use super::problem::Severity;
 use super::retention::Rules;
@@ -30,6 +32,7 @@ pub(super) struct Parts {
     verify: Option<VerifyPart>,
     max_age: Option<Duration>,
     notify: Option<NotifySettings>,
+    hooks: Option<Hooks>,
 }
 
 /// `[verify]` before the schedule's zone is known.
@@ -51,18 +54,25 @@ pub(super) fn parts(sheet: &mut Sheet) -> Parts {
         retention: times::retention(sheet),
         verify: times::verify(sheet),
         max_age: times::max_age(sheet),
-        notify: notify(sheet),
+        notify: notify::notify(sheet),
+        hooks: hooks::hooks(sheet),
     }
 }
 
 /// Keys whose values may hold references.
-const REFERENCE_KEYS: [&str; 4] = ["source.url", "store.url", "verify.scratch", "notify.webhook"];
+const REFERENCE_KEYS: [&str; 7] =
+    ["source.url", "store.url", "verify.scratch", "notify.webhook", "notify.heartbeat", "notify.email.smtp", "notify.sns.topic"];
 
 /// `${…}` where nothing would resolve it.
 fn stray_references(sheet: &mut Sheet) {
     fn visit(path: &str, value: &toml::Value, found: &mut Vec<String>) {
         match value {
-            toml::Value::String(text) if text.contains("${") && !REFERENCE_KEYS.contains(&path) => found.push(path.to_owned()),
+            // A hook's shell resolves its own.
+            toml::Value::String(text)
+                if text.contains("${") && !REFERENCE_KEYS.contains(&path) && !path.starts_with("hooks.") =>
+            {
+                found.push(path.to_owned());
+            }
             toml::Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| visit(&format!("{path}[{i}]"), v, found)),
             toml::Value::Table(table) => table.iter().for_each(|(k, v)| visit(&format!("{path}.{k}"), v, found)),
             _ => {}
@@ -103,8 +113,14 @@ fn address(sheet: &mut Sheet, key: &str, template: &Template, rule: fn(&str) -> 
         sheet.report_error(key, "address", &error);
     }
     if urls::password_span(template.text().expose()).is_some() {
-        sheet.report(Severity::Warning, key, "literal-secret", "holds a password in clear").help =
-            Some("write a reference such as ${DATABASE_URL} or file:/run/secrets/database-url".to_owned());
+        sheet.report(Severity::Warning, key, "literal-secret", "holds a password in clear").help = Some(format!(
+            "write a reference such as {}",
+            if key == "notify.email.smtp" {
+                "${SMTP_URL} or file:/run/secrets/smtp-url"
+            } else {
+                "${DATABASE_URL} or file:/run/secrets/database-url"
+            }
+        ));
     }
 }
 
@@ -117,22 +133,4 @@ fn duration(sheet: &mut Sheet, key: &str, text: Option<&str>) -> Option<Duration
             None
         }
     }
-}
-
-fn notify(sheet: &mut Sheet) -> Option<NotifySettings> {
-    let section = sheet.sections.notify.clone()?;
-    sheet.report(Severity::Warning, "notify", "unsupported", "this version of pgkeep checks this section but sends nothing");
-    let webhook = section.webhook.as_deref().and_then(|text| template(sheet, "notify.webhook", text, true));
-    if let Some(template) = &webhook
-        && let Some(literal) = template.literal()
-    {
-        if let Err(error) = urls::webhook(literal.expose()) {
-            sheet.report_error("notify.webhook", "address", &error);
-        }
-        sheet
-            .report(Severity::Warning, "notify.webhook", "literal-secret", "whoever knows a webhook's address can post to it")
-            .help = Some("write a reference such as ${SLACK_WEBHOOK}".to_owned());
-    }
-    let default = vec![NotifyEvent::Failure, NotifyEvent::Recovery, NotifyEvent::Stale];
-    Some(NotifySettings { on: section.on.unwrap_or(default), webhook })
 }

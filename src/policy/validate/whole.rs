@@ -1,7 +1,7 @@
 //! A policy out of its own sections and the shared ones, and the rules that sections have about one another.
 
 use super::super::file::NotifyEvent;
-use super::super::model::{NotifySettings, Policy, PolicyName, Scratch, Source, VerifyLevel, VerifySchedule, VerifySettings};
+use super::super::model::{Policy, PolicyName, Scratch, Source, VerifyLevel, VerifySchedule, VerifySettings};
 use super::super::parse::Sheet;
 use super::super::problem::Severity;
 use super::super::{mask, urls};
@@ -43,7 +43,8 @@ pub(in crate::policy) fn assemble(name: PolicyName, own: Part<'_>, shared: Optio
         retention: both.pick("retention", |p| p.retention.clone()),
         verify,
         max_age: both.pick("health", |p| p.max_age),
-        notify: both.pick("notify", |p| p.notify.clone()).unwrap_or(NotifySettings { on: Vec::new(), webhook: None }),
+        notify: both.pick("notify", |p| p.notify.clone()).unwrap_or_default(),
+        hooks: both.pick("hooks", |p| p.hooks.clone()).unwrap_or_default(),
         text,
     };
     both.relations(&policy);
