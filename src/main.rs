@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::usage_error(&error),
     };
-    cli::init_logging(&cli.global);
+    cli::init_logging(&cli);
     let shutdown = Shutdown::new();
     ExitCode::from(cli::run_blocking(cli, shutdown))
 }

@@ -39,6 +39,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("schemars", &["policy/"]),
     ("zstd", &["repo/codec", "repo/contents"]),
     ("rand", &["base/ids"]),
+    ("rustix", &["base/process"]),
     ("axum", &["daemon/web"]),
     ("lettre", &["daemon/notify"]),
     ("reqwest", &["daemon/notify"]),

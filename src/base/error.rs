@@ -68,6 +68,24 @@ impl Kind {
         }
     }
 
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        const ALL: [Kind; 11] = [
+            Kind::Internal,
+            Kind::Usage,
+            Kind::Policy,
+            Kind::Unavailable,
+            Kind::Denied,
+            Kind::Conflict,
+            Kind::Integrity,
+            Kind::NotFound,
+            Kind::Unsupported,
+            Kind::Gate,
+            Kind::Cancelled,
+        ];
+        ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Whether the same request may succeed when it is simply sent again.
     pub const fn retryable(self) -> bool {
         matches!(self, Self::Unavailable)

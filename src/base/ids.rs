@@ -86,6 +86,13 @@ impl From<&BackupId> for RunId {
     }
 }
 
+impl From<&RunId> for BackupId {
+    /// The backup that a run makes has the run's id.
+    fn from(id: &RunId) -> Self {
+        Self(id.0.clone())
+    }
+}
+
 /// SHA-256 of a part's plaintext: its name in the vault.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

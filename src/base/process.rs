@@ -30,6 +30,14 @@ fn has_ended(first: &io::Result<String>, its: &io::Result<String>, started: &str
     }
 }
 
+/// Kills every process of the group that the process `leader` leads. One that is gone already is no error.
+pub fn kill_group(leader: u32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    if let Some(group) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
 fn boot() -> Option<String> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned()).filter(|id| !id.is_empty())
 }

@@ -84,6 +84,9 @@ pub enum Command {
     /// Talk to the database and the store, and say what to fix
     #[command(after_help = DOCTOR_CODES)]
     Doctor(StatusArgs),
+    /// Run every policy by its schedule, until stopped
+    #[command(after_help = SERVE_CODES)]
+    Serve(ServeArgs),
     /// Check, explain and describe policy files
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -268,6 +271,20 @@ pub struct StatusArgs {
     pub policy: Option<String>,
 }
 
+/// `pgkeep serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address of the HTTP interface: health, metrics and the API
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8474")]
+    pub listen: std::net::SocketAddr,
+    /// Runs that may go on at the same time on this host; others wait for their turn
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub max_runs: u8,
+    /// File with the token that allows the API to start and cancel runs [default: $PGKEEP_API_TOKEN; without either it only answers]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
 /// `pgkeep policy …`.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
@@ -301,4 +318,6 @@ const STATUS_CODES: &str =
     "Exit codes: 0 every policy keeps its promise · 4 store unavailable · 7 no such policy · 9 a policy does not";
 const DOCTOR_CODES: &str =
     "Exit codes: 0 all checks pass · 3 invalid policy · 4 something is unavailable or refused · 8 something is unsupported";
+const SERVE_CODES: &str = "Signals: SIGTERM and SIGINT end it cleanly, SIGHUP reads the policies again. Exit codes: 0 stopped by a signal · \
+3 invalid policy at the start · 4 the address cannot be listened on · 7 no folder of policies";
 const POLICY_CODES: &str = "Exit codes: 0 valid · 3 problems found · 7 no such policy or folder";

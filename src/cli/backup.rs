@@ -6,8 +6,9 @@ use super::args::BackupArgs;
 use super::output::Report;
 use crate::base::units::{format_bytes, format_count, format_duration, parse_duration};
 use crate::base::{Error, Result};
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
-use crate::jobs::backup::{BackupOptions, BackupReport, backup};
+use crate::jobs::backup::{BackupOptions, BackupReport};
 
 /// Runs the policies one after another. One is reported as it is, several as a list; the first failure decides the exit code, and does not keep the
 /// others from their turn.
@@ -16,9 +17,11 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
         label: args.label.clone(),
         pin: args.pin,
         keep_for: args.keep_for.as_deref().map(parse_duration).transpose()?,
+        ..BackupOptions::default()
     };
+    let runner = Runner::new(cx);
     if let [one] = args.policies.as_slice() {
-        let report = backup(cx, one, &options).await?;
+        let report = runner.backup(one, &options).await?;
         return Ok(Report::new(&report, text(&report))?.failing(report.failure()));
     }
     let (mut documents, mut texts, mut failure) = (Vec::new(), String::new(), None::<Error>);
@@ -27,7 +30,7 @@ pub(super) async fn run(cx: &Context, args: &BackupArgs) -> Result<Report> {
             failure = failure.or_else(|| cx.shutdown.check().err());
             break;
         }
-        match backup(cx, name, &options).await {
+        match runner.backup(name, &options).await {
             Ok(report) => {
                 texts.push_str(&text(&report));
                 failure = failure.or_else(|| report.failure());

@@ -10,6 +10,7 @@ mod policy;
 mod progress;
 mod prune;
 mod restore;
+mod serve;
 mod show;
 mod status;
 mod verify;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use clap::CommandFactory as _;
 use tracing_subscriber::EnvFilter;
 
-use self::args::{Cli, Command, Global, PolicyCommand};
+use self::args::{Cli, Command, PolicyCommand};
 use self::output::{Report, finish};
 use crate::base::clock::SystemClock;
 use crate::base::shutdown::Shutdown;
@@ -57,8 +58,11 @@ fn log_filter(text: &str) -> Option<EnvFilter> {
 }
 
 /// Logs to stderr, warnings by default.
-pub fn init_logging(global: &Global) {
-    let level = match (global.quiet, global.verbose) {
+pub fn init_logging(cli: &Cli) {
+    let global = &cli.global;
+    // Whoever reads the daemon's log was not there when it happened.
+    let verbose = global.verbose + u8::from(matches!(cli.command, Command::Serve(_)));
+    let level = match (global.quiet, verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "warn,pgkeep=info",
@@ -70,6 +74,7 @@ pub fn init_logging(global: &Global) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_target(false)
         .without_time()
         .try_init();
@@ -118,6 +123,8 @@ async fn run(cli: Cli, shutdown: Shutdown) -> u8 {
         policies: cli.global.policies.clone(),
         store: cli.global.store.clone(),
         env: Environment::Process,
+        in_force: None,
+        attendant: crate::jobs::run::nobody(),
     };
     let name = name(&cli.command);
     let outcome = dispatch(&cx, cli).await;
@@ -144,6 +151,7 @@ const fn name(command: &Command) -> &'static str {
         Command::Unpin(_) => "unpin",
         Command::Status(_) => "status",
         Command::Doctor(_) => "doctor",
+        Command::Serve(_) => "serve",
         Command::Policy(PolicyCommand::Check { .. }) => "policy check",
         Command::Policy(PolicyCommand::Explain { .. }) => "policy explain",
         Command::Policy(PolicyCommand::Schema) => "policy schema",
@@ -166,6 +174,10 @@ async fn dispatch(cx: &Context, cli: Cli) -> Result<Option<Report>> {
         Command::Unpin(args) => pins::unpin(cx, &args).await?,
         Command::Status(args) => cx.shutdown.guard(status::run(cx, &args)).await?,
         Command::Doctor(args) => cx.shutdown.guard(doctor::run(cx, &args)).await?,
+        Command::Serve(args) => {
+            serve::run(cx, &args).await?;
+            return Ok(None);
+        }
         Command::Policy(PolicyCommand::Check { policy }) => policy::check(cx, policy.as_deref())?,
         Command::Policy(PolicyCommand::Explain { policy }) => policy::explain(cx, &policy).await?,
         Command::Policy(PolicyCommand::Schema) => {

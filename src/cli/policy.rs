@@ -2,7 +2,7 @@
 
 use super::output::Report;
 use crate::base::{Error, Result};
-use crate::jobs::{Context, prune};
+use crate::jobs::{Context, due, prune};
 use crate::policy::{self, PolicyName, explain as words, problem};
 
 /// Reports every problem of every file; with a name, of that policy's file and of the shared one.
@@ -26,7 +26,8 @@ pub(super) fn check(cx: &Context, only: Option<&str>) -> Result<Report> {
 pub(super) async fn explain(cx: &Context, name: &str) -> Result<Report> {
     let policy = cx.policy(name)?;
     let backups = prune::facts(cx, name).await.unwrap_or_default();
-    let explanation = words::explain(&policy, backups.as_deref(), cx.clock.now());
+    let mut explanation = words::explain(&policy, backups.as_deref(), cx.clock.now());
+    explanation.missed = due::missed(cx, &policy).await;
     Report::new(&explanation, explanation.to_string())
 }
 

@@ -6,8 +6,10 @@ use super::args::PruneArgs;
 use super::output::{Report, confirm, table, write_out};
 use crate::base::units::{format_bytes, format_count};
 use crate::base::{Error, Result};
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
-use crate::jobs::prune::{PlannedPrune, apply, plan};
+use crate::jobs::prune::{PlannedPrune, plan};
+use crate::jobs::run::Order;
 use crate::repo::sweep::Pruned;
 
 /// Shows the plan; applies it after a yes.
@@ -36,7 +38,7 @@ pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Re
             }
         }
     }
-    let done = apply(cx, &planned, args.force_large).await?;
+    let done = Runner::new(cx).prune(&planned, args.force_large, &Order::default()).await?;
     let document =
         serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
     let shown = if args.yes { text(&planned) } else { String::new() };

@@ -6,9 +6,10 @@ use super::args::{LevelArg, VerifyArgs};
 use super::output::Report;
 use crate::base::Result;
 use crate::base::units::{format_bytes, format_count, format_duration};
+use crate::daemon::runner::Runner;
 use crate::jobs::Context;
 use crate::jobs::select::Choice;
-use crate::jobs::verify::{VerifyReport, VerifyRequest, verify};
+use crate::jobs::verify::{VerifyReport, VerifyRequest};
 use crate::repo::proofs::{Level, Proof};
 use crate::repo::verify::Severity;
 
@@ -25,8 +26,9 @@ pub(super) async fn run(cx: &Context, args: &VerifyArgs) -> Result<Report> {
             LevelArg::Restore => Level::Restore,
         }),
         scratch: args.scratch.clone(),
+        ..VerifyRequest::default()
     };
-    let report = verify(cx, &args.policy, &request).await?;
+    let report = Runner::new(cx).verify(&args.policy, &request).await?;
     Ok(Report::new(&report, text(&report))?.failing(report.failure()))
 }
 

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::anomaly;
 use super::context::{Context, Place};
 use super::list::{self, Proofs};
-use super::run::{Recorder, fail_stale, under_lease};
+use super::due::{self, Claim};
+use super::run::{self, Order, Recorder, fail_stale, under_lease};
 use super::sink::VaultSink;
 use super::toc::{DatabaseSummary, SourceSummary, Toc};
 use crate::base::clock::{self, Stopwatch};
@@ -42,6 +43,8 @@ pub struct BackupOptions {
     pub pin: bool,
     /// Retention keeps it at least this long.
     pub keep_for: Option<Duration>,
+    /// Who wants it.
+    pub order: Order,
 }
 
 /// What a backup is and what making it took.
@@ -95,29 +98,46 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     let policy = place.policy()?;
     let source = policy.postgres()?;
     let target = Target::parse(&source.url(&cx.env)?)?;
-    let id = BackupId::generate(cx.clock.now());
-    // The server before the lease: a wrong password must not keep others out, nor leave an empty vault behind.
-    let databases = match cx.shutdown.guard(databases(source, &target)).await {
-        Ok(databases) => databases,
-        Err(error) => return Err(record_failure(cx, &place, &id, options, error).await),
+    let id = BackupId::from(&options.order.id(cx));
+    // The server before the lease: a wrong password must not keep others out, nor leave an empty vault behind. A run for a slot claims that first,
+    // so that the tries of two daemons are not counted twice; its vault is there already.
+    let found = match (options.order.slot, cx.shutdown.guard(databases(source, &target))) {
+        (Some(_), _) => None,
+        (None, asked) => match asked.await {
+            Ok(databases) => Some(databases),
+            Err(error) => return Err(record_failure(cx, &place, &id, options, error).await),
+        },
     };
     let known = cx.find_vault(name).await?.1.is_some();
     let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
-    let head = under_lease(cx, &vault, "backup", Purpose::Write, async |lease, shutdown| {
-        let mut recorder = Recorder::start(&vault, RunId::from(&id), RunKind::Backup, options.label.as_deref()).await?;
-        recorder.about(&id);
-        let work = Work {
-            cx,
-            new_vault: !known,
-            vault: &vault,
-            policy,
-            source,
-            target: &target,
-            databases: &databases,
-            lease: &lease,
-            shutdown: &shutdown,
+    let (held, target, id) = (&vault, &target, &id);
+    let head = under_lease(cx, held, "backup", Purpose::Write, |lease, shutdown| async move {
+        let vault = held;
+        let run = RunId::from(id);
+        let claim = match options.order.slot {
+            Some(slot) => Some(due::claim(cx, vault, &lease, policy, RunKind::Backup, slot, &run).await?),
+            None => None,
         };
-        let outcome = work.run(&id, options, &mut recorder).await;
+        let mut recorder = start(cx, vault, id, options, claim).await?;
+        let outcome = shutdown.bound(async {
+            let databases = match found {
+                Some(databases) => databases,
+                None => shutdown.guard(databases(source, target)).await?,
+            };
+            let work = Work {
+                cx,
+                new_vault: !known,
+                vault,
+                policy,
+                source,
+                target,
+                databases: &databases,
+                lease: &lease,
+                shutdown: &shutdown,
+            };
+            work.run(id, options, &mut recorder).await
+        });
+        let outcome = outcome.await;
         let suspicious = |head: &Head| {
             (!head.anomalies.is_empty()).then(|| Error::integrity(format!("suspicious: {}", head.anomalies.join("; "))))
         };
@@ -133,7 +153,7 @@ async fn record_failure(cx: &Context, place: &Place, id: &BackupId, options: &Ba
     let Ok(vault) = Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await else {
         return error;
     };
-    match Recorder::start(&vault, RunId::from(id), RunKind::Backup, options.label.as_deref()).await {
+    match start(cx, &vault, id, options, None).await {
         Ok(recorder) => {
             recorder.end::<()>(Err(error), |()| None).await.err().unwrap_or_else(|| Error::internal("the failure was lost"))
         }
@@ -142,6 +162,13 @@ async fn record_failure(cx: &Context, place: &Place, id: &BackupId, options: &Ba
             error
         }
     }
+}
+
+async fn start(cx: &Context, vault: &Vault, id: &BackupId, options: &BackupOptions, claim: Option<Claim>) -> Result<Recorder> {
+    let mut record = run::record(cx, &options.order, RunId::from(id), RunKind::Backup, claim);
+    record.label.clone_from(&options.label);
+    record.backup = Some(id.clone());
+    Recorder::start(cx, vault, record).await
 }
 
 fn report(place: &Place, vault: &Vault, head: Head, pinned: bool, took: Duration) -> Result<BackupReport> {
@@ -225,6 +252,7 @@ impl Work<'_> {
         let commit = self.commit(&cluster, &exports, started_at, options).await?;
         let writer = Arc::into_inner(writer).ok_or_else(|| Error::internal("a worker still holds the writer"))?;
         let head = writer.commit(commit).await?;
+        recorder.committed(head.committed_at);
         recorder.stats(serde_json::to_value(head.counts).unwrap_or_default());
         recorder.stage("proof");
         // The backup exists: what is said about it beyond that must not make the run look failed.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
+use super::run::SharedAttendant;
 use crate::base::clock::SharedClock;
 use crate::base::process;
 use crate::base::progress::SharedProgress;
@@ -33,6 +34,10 @@ pub struct Context {
     pub store: Option<String>,
     /// Where references are resolved.
     pub env: Environment,
+    /// The policy in force for a run that the daemon decided on, whatever its file says by now.
+    pub in_force: Option<Arc<Policy>>,
+    /// Who is present at runs.
+    pub attendant: SharedAttendant,
 }
 
 /// A policy's place in a store.
@@ -77,6 +82,9 @@ impl Context {
 
     /// The policy `name`; what is probably not as meant goes to the log.
     pub fn policy(&self, name: &str) -> Result<Policy> {
+        if let Some(policy) = self.in_force.as_ref().filter(|p| p.name.as_str() == name) {
+            return Ok(Policy::clone(policy));
+        }
         let loaded = policy::load(&self.directory(), name)?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");

@@ -11,6 +11,7 @@ use crate::base::clock::elapsed;
 use crate::base::ids::{BackupId, RunId};
 use crate::base::units::format_duration;
 use crate::base::{Error, Result};
+use crate::policy::Policy;
 use crate::repo::head::Head;
 use crate::repo::listing::Listing;
 use crate::repo::proofs::Level;
@@ -83,13 +84,17 @@ pub async fn status(cx: &Context, policy: Option<&str>) -> Result<StatusReport> 
 
 async fn status_of(cx: &Context, name: &str) -> Result<PolicyStatus> {
     let (place, vault) = cx.find_vault(name).await?;
-    let now = cx.clock.now();
-    let max_age = place.policy.as_ref().and_then(|p| p.max_age);
-    let next_run = place.policy.as_ref().and_then(|p| p.schedule.as_ref()).and_then(|s| s.next_after(now));
+    judge(name, place.policy.as_ref(), vault.as_ref(), cx.clock.now()).await
+}
+
+/// Looks at the vault of one policy; `None`: there is none yet.
+pub async fn judge(name: &str, policy: Option<&Policy>, vault: Option<&Vault>, now: Timestamp) -> Result<PolicyStatus> {
+    let max_age = policy.and_then(|p| p.max_age);
+    let next_run = policy.and_then(|p| p.schedule.as_ref()).and_then(|s| s.next_after(now));
     let mut status = PolicyStatus { max_age_seconds: max_age.map(|d| d.as_secs()), next_run, ..empty(name) };
     match vault {
         None => status.problems.push("there is no backup yet".to_owned()),
-        Some(vault) => look(&vault, max_age, now, &mut status).await?,
+        Some(vault) => look(vault, max_age, now, &mut status).await?,
     }
     status.healthy = status.problems.is_empty();
     Ok(status)

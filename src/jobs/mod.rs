@@ -9,6 +9,7 @@ pub mod context;
 pub mod doctor;
 pub mod document;
 pub mod drill;
+pub mod due;
 pub mod health;
 pub mod history;
 pub mod list;

@@ -46,7 +46,8 @@ pub async fn unpin(cx: &Context, policy: &str, backup: &str) -> Result<PinReport
 pub async fn undelete(cx: &Context, policy: &str, backup: &str) -> Result<PinReport> {
     let id: BackupId = backup.parse()?;
     let (_, vault) = cx.vault(policy).await?;
-    under_lease(cx, &vault, "undelete", Purpose::Write, async |lease, _| gc::undelete(&vault, &lease, &id).await).await?;
+    let (held, marked) = (&vault, &id);
+    under_lease(cx, held, "undelete", Purpose::Write, |lease, _| async move { gc::undelete(held, &lease, marked).await }).await?;
     let pinned = pins::all(&vault).await?.iter().any(|p| p.backup == id);
     Ok(PinReport { policy: policy.to_owned(), backup: id, pinned, acknowledged: false })
 }

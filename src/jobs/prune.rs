@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::list::Proofs;
-use super::run::{Recorder, fail_stale, under_lease};
+use super::run::{self, Order, Recorder, fail_stale, under_lease};
 use crate::base::ids::RunId;
 use crate::base::{Error, Result};
 use crate::policy::retention::{self, BackupFacts, Decision, LastRun, Refusal};
@@ -62,14 +62,14 @@ pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
 }
 
 /// Does exactly what was planned, or fails with kind `Conflict` because the vault is no longer what the plan saw.
-pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> Result<Pruned> {
+pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool, order: &Order) -> Result<Pruned> {
     if let Some(refusal) = planned.refusal(force_large) {
         return Err(refusal);
     }
-    under_lease(cx, &planned.vault, "prune", Purpose::Sweep, async |lease, shutdown| {
-        let run = RunId::generate(cx.clock.now());
+    under_lease(cx, &planned.vault, "prune", Purpose::Sweep, |lease, shutdown| async move {
+        let run = order.id(cx);
         fail_stale(&planned.vault, &lease, &run).await?;
-        let recorder = Recorder::start(&planned.vault, run, RunKind::Prune, None).await?;
+        let recorder = Recorder::start(cx, &planned.vault, run::record(cx, order, run, RunKind::Prune, None)).await?;
         let work = async {
             let (decision, refused) = decide(cx, &planned.place, &planned.vault).await?;
             if let Some(refusal) = refused {
@@ -81,7 +81,7 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool) -> R
             }
             sweep::apply(&planned.vault, &lease, &planned.plan, &shutdown).await
         };
-        let outcome = work.await;
+        let outcome = shutdown.bound(work).await;
         recorder.end(outcome, |_| None).await
     })
     .await

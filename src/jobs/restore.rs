@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::context::{Context, Place};
 use super::list::Proofs;
 use super::mark::Mark;
-use super::run::Recorder;
+use super::run::{self, Order, Recorder};
 use super::select::Choice;
 use super::sink::VaultSource;
 use super::toc::Toc;
@@ -233,8 +233,9 @@ fn targets(toc: &Toc, target: &Target, request: &RestoreRequest) -> Result<Vec<(
 
 /// Does what was planned.
 pub async fn execute(cx: &Context, planned: PlannedRestore) -> Result<RestoreReport> {
-    let mut recorder = Recorder::start(&planned.vault, planned.run.clone(), RunKind::Restore, None).await?;
-    recorder.about(&planned.backup);
+    let mut record = run::record(cx, &Order::default(), planned.run.clone(), RunKind::Restore, None);
+    record.backup = Some(planned.backup.clone());
+    let mut recorder = Recorder::start(cx, &planned.vault, record).await?;
     recorder.stage("restore");
     let outcome = restore_all(cx, &planned).await;
     cx.progress.finish();

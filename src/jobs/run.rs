@@ -2,18 +2,68 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use jiff::Timestamp;
+
 use super::context::{Context, host_name};
+use super::due::Claim;
 use crate::base::clock::Stopwatch;
-use crate::base::ids::{BackupId, RunId};
+use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result};
 use crate::repo::Vault;
 use crate::repo::lease::{Lease, LeaseRequest, Purpose};
-use crate::repo::runs::{self, Run, RunKind, RunStage};
+use crate::repo::runs::{self, EndedBy, Run, RunKind, RunStage, RunState, Trigger};
+
+/// Who is present at each run: the daemon's runner, which runs hooks, shows the run to others and tells how it ended.
+#[async_trait]
+pub trait Attendant: Send + Sync + std::fmt::Debug {
+    /// The record was written as `running`. An error fails the run before its work begins.
+    async fn begun(&self, _run: &mut Run) -> Result<()> {
+        Ok(())
+    }
+    /// The work ended as `run` says; what is added to the record now is written with it.
+    async fn ending(&self, _run: &mut Run) {}
+    /// The record of how it ended is written, as far as the store allowed; `outcome`: the run's error, or what its report has to be called.
+    async fn ended(&self, _vault: &Vault, _run: &Run, _outcome: Result<(), &Error>) {}
+}
+
+/// Shared attendant.
+pub type SharedAttendant = Arc<dyn Attendant>;
+
+/// Is not there.
+#[derive(Debug)]
+struct Nobody;
+
+impl Attendant for Nobody {}
+
+/// An attendant that does nothing.
+pub fn nobody() -> SharedAttendant {
+    Arc::new(Nobody)
+}
+
+/// Who wants a run, and what it is called.
+#[derive(Debug, Clone, Default)]
+pub struct Order {
+    /// Its id; a new one if not given.
+    pub id: Option<RunId>,
+    /// Who wants it; `None`: the command line.
+    pub trigger: Option<Trigger>,
+    /// The slot that it is for: claimed under the lease before anything else.
+    pub slot: Option<Timestamp>,
+}
+
+impl Order {
+    /// The run's id.
+    pub fn id(&self, cx: &Context) -> RunId {
+        self.id.clone().unwrap_or_else(|| RunId::generate(cx.clock.now()))
+    }
+}
 
 /// A run record that grows while the run goes on.
 #[derive(Debug)]
 pub struct Recorder {
+    attendant: SharedAttendant,
     vault: Vault,
     record: Run,
     stage: Option<(String, Stopwatch)>,
@@ -22,9 +72,8 @@ pub struct Recorder {
 
 impl Recorder {
     /// Writes the record as `running`.
-    pub async fn start(vault: &Vault, id: RunId, kind: RunKind, label: Option<&str>) -> Result<Self> {
-        let record = Run::start(id, kind, vault.clock().now(), &host_name(), label);
-        let mut saves = true;
+    pub async fn start(cx: &Context, vault: &Vault, record: Run) -> Result<Self> {
+        let (kind, mut saves) = (record.kind, true);
         match record.save(vault).await {
             Ok(()) => {}
             // A run that only reads must work on a store that cannot be written.
@@ -34,12 +83,16 @@ impl Recorder {
             }
             Err(error) => return Err(error),
         }
-        Ok(Self { vault: vault.clone(), record, stage: None, saves })
+        let mut this = Self { attendant: cx.attendant.clone(), vault: vault.clone(), record, stage: None, saves };
+        match this.attendant.clone().begun(&mut this.record).await {
+            Ok(()) => Ok(this),
+            Err(error) => this.end(Err(error), |_: &Self| None).await,
+        }
     }
 
-    /// Names the backup that the run is about.
-    pub fn about(&mut self, backup: &BackupId) {
-        self.record.backup = Some(backup.clone());
+    /// The backup is committed, whatever happens from now on.
+    pub fn committed(&mut self, at: Timestamp) {
+        self.record.committed_at = Some(at);
     }
 
     /// Ends the current stage and begins the next.
@@ -73,22 +126,38 @@ impl Recorder {
                 (Ok(_), None) => Ok(()),
             },
         );
+        if self.record.state == RunState::Cancelled && self.record.ended_by.is_none() {
+            self.record.ended_by = Some(EndedBy::Shutdown);
+        }
+        self.attendant.ending(&mut self.record).await;
         if self.saves
             && let Err(error) = self.record.save(&self.vault).await
         {
             tracing::warn!(run = %self.record.run, %error, "the run record could not be written");
         }
+        let told = outcome.as_ref().err().or(failed.as_ref()).map_or(Ok(()), Err);
+        self.attendant.ended(&self.vault, &self.record, told).await;
         outcome
     }
 }
 
+/// The record of a run that starts now.
+pub fn record(cx: &Context, order: &Order, id: RunId, kind: RunKind, claim: Option<Claim>) -> Run {
+    let mut run = Run::start(id, kind, cx.clock.now(), &host_name(), None);
+    run.trigger = Some(order.trigger.unwrap_or(Trigger::Command));
+    run.slot = claim.map(|c| c.slot);
+    run.attempt = claim.map(|c| c.attempt);
+    run
+}
+
 /// Takes the lease, keeps it, runs `work` with a token that also falls when the lease is lost, and gives the lease back.
-pub async fn under_lease<T>(
+// An async closure would do, but for that the compiler cannot prove its future `Send`, which a task of the daemon has to be.
+pub async fn under_lease<T, F: Future<Output = Result<T>>>(
     cx: &Context,
     vault: &Vault,
     command: &str,
     purpose: Purpose,
-    work: impl AsyncFnOnce(Arc<Lease>, Shutdown) -> Result<T>,
+    work: impl FnOnce(Arc<Lease>, Shutdown) -> F,
 ) -> Result<T> {
     let request = LeaseRequest { outwait: true, ..LeaseRequest::new(cx.owner(command), purpose) };
     let lease = cx.shutdown.guard(Lease::acquire(vault, &request)).await?;

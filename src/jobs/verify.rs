@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::context::{Context, Place};
 use super::drill;
 use super::mark::Mark;
-use super::run::Recorder;
+use super::due;
+use super::run::{self, Order, Recorder, under_lease};
 use super::select::Choice;
 use crate::base::clock::Stopwatch;
-use crate::base::ids::{BackupId, RunId};
+use crate::base::ids::BackupId;
 use crate::base::{Error, Kind, Result};
 use crate::pg::scratch;
 use crate::policy::secrets::resolve_reference;
@@ -16,7 +17,8 @@ use crate::policy::{Scratch, VerifyLevel};
 use crate::repo::head::Head;
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::proofs::{self, Level, Proof};
-use crate::repo::runs::RunKind;
+use crate::repo::lease::Purpose;
+use crate::repo::runs::{Run, RunKind};
 use crate::repo::{Vault, verify};
 
 /// What the user asks.
@@ -30,6 +32,8 @@ pub struct VerifyRequest {
     pub level: Option<Level>,
     /// Where a drill runs; the policy's place if not given.
     pub scratch: Option<String>,
+    /// Who wants it; with `all`, an id is that of the first run.
+    pub order: Order,
 }
 
 /// The document of `verify`.
@@ -106,8 +110,9 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
     } else {
         vec![listing.find(&request.choice.selector(&place.zone(), cx.clock.now())?)?.clone()]
     };
-    for head in &chosen {
-        match verify_one(cx, &vault, head, level, &scratch).await {
+    for (i, head) in chosen.iter().enumerate() {
+        let order = if i == 0 { request.order.clone() } else { Order { id: None, ..request.order.clone() } };
+        match verify_one(cx, &place, &vault, head, level, &scratch, &order).await {
             Ok(proof) => report.proofs.push(proof),
             // One that cannot be verified now must not discard what is known of the others.
             Err(error) if request.all && error.kind() != Kind::Cancelled => {
@@ -143,13 +148,38 @@ pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) ->
     }
 }
 
-async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {
-    let run = RunId::generate(cx.clock.now());
+async fn verify_one(
+    cx: &Context,
+    place: &Place,
+    vault: &Vault,
+    head: &Head,
+    level: Level,
+    scratch: &scratch::Place,
+    order: &Order,
+) -> Result<Proof> {
+    let run = order.id(cx);
     let mark = Mark::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?;
-    let mut recorder = Recorder::start(vault, run, RunKind::Verify, None).await?;
-    recorder.about(&head.backup);
+    let started = match order.slot {
+        None => Recorder::start(cx, vault, about(run::record(cx, order, run, RunKind::Verify, None), head)).await,
+        // Readers need no lease; that of the moment decides which of two daemons verifies.
+        Some(slot) => {
+            let run = &run;
+            under_lease(cx, vault, "verify", Purpose::Write, |lease, _| async move {
+                let claim = due::claim(cx, vault, &lease, place.policy()?, RunKind::Verify, slot, run).await?;
+                Recorder::start(cx, vault, about(run::record(cx, order, run.clone(), RunKind::Verify, Some(claim)), head)).await
+            })
+            .await
+        }
+    };
+    let mut recorder = match started {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            mark.end().await;
+            return Err(error);
+        }
+    };
     recorder.stage(level.name());
-    let outcome = prove(cx, vault, head, level, scratch).await;
+    let outcome = cx.shutdown.bound(prove(cx, vault, head, level, scratch)).await;
     if let Ok(proof) = &outcome
         && let Err(error) = proofs::record(vault, proof).await
     {
@@ -162,6 +192,11 @@ async fn verify_one(cx: &Context, vault: &Vault, head: &Head, level: Level, scra
     let outcome = recorder.end(outcome, failure).await;
     mark.end().await;
     outcome
+}
+
+fn about(mut run: Run, head: &Head) -> Run {
+    run.backup = Some(head.backup.clone());
+    run
 }
 
 async fn prove(cx: &Context, vault: &Vault, head: &Head, level: Level, scratch: &scratch::Place) -> Result<Proof> {

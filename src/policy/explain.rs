@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::model::{Databases, Policy, RdsTarget, Scratch, Source, Volumes};
+use super::model::{Databases, HookCommand, Hooks, Policy, RdsTarget, Scratch, Source, Volumes};
 use super::retention::{self, BackupFacts, Rules};
-use super::schedule::{Cron, Schedule};
+use super::schedule::{Cron, DEFAULT_DEADLINE, Schedule};
 use super::time::rfc3339;
 use super::zone;
 use crate::base::ids::BackupId;
@@ -38,12 +38,18 @@ pub struct Explanation {
     pub schedule: String,
     /// The next runs.
     pub next_runs: Vec<Run>,
+    /// What was missed; filled in by whoever can read the vault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
     /// Which backups stay.
     pub retention: Vec<String>,
     /// What retention keeps: of the backups given, or of a history simulated from the schedule.
     pub keeps: Keeps,
     /// The promise.
     pub health: String,
+    /// What runs around each backup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<String>,
     /// How backups are proven.
     pub verify: String,
     /// The next verifications.
@@ -59,6 +65,18 @@ pub struct Run {
     pub local: String,
     /// When it starts: the slot, its jitter, and any blackout window that holds it up.
     pub starts: Timestamp,
+}
+
+/// Slots that no run covered.
+#[derive(Debug, Clone, Serialize)]
+pub struct Missed {
+    /// From when on it is known; `None`: not at all.
+    pub since: Option<Timestamp>,
+    /// The last of them, oldest first.
+    pub slots: Vec<Run>,
+    /// Why it is not known, or what is being done about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What retention keeps.
@@ -95,12 +113,14 @@ pub fn explain(policy: &Policy, backups: Option<&[BackupFacts]>, now: Timestamp)
         timezone: zone::name(&zone),
         schedule: policy.schedule.as_ref().map_or_else(|| "only on command".to_owned(), schedule),
         next_runs: policy.schedule.as_ref().map(|s| runs(policy, s, now)).unwrap_or_default(),
+        missed: None,
         retention: rules(policy.retention.as_ref()),
         keeps: keeps(policy, backups, now),
         health: policy.max_age.map_or_else(
             || "no promise".to_owned(),
             |age| format!("the newest good backup is never older than {}; nothing is pruned while it is", format_duration(age)),
         ),
+        hooks: hooks(&policy.hooks),
         verify: verification(policy),
         next_verifications: verify.map(|v| verifications(&v.cron, &v.zone, now)).unwrap_or_default(),
     }
@@ -148,10 +168,31 @@ fn schedule(schedule: &Schedule) -> String {
             let _ = write!(text, ", tried again {n} times");
         }
     }
+    if schedule.deadline != DEFAULT_DEADLINE {
+        let _ = write!(text, ", stopped after {}", format_duration(schedule.deadline));
+    }
     for window in &schedule.blackout {
         let _ = write!(text, ", never begun from {} to {}", window.from.strftime("%H:%M"), window.to.strftime("%H:%M"));
     }
     text
+}
+
+fn hooks(hooks: &Hooks) -> Vec<String> {
+    let named = [
+        ("before each backup", &hooks.before),
+        ("after a good one", &hooks.after),
+        ("after a failed one", &hooks.on_failure),
+        ("after each, last", &hooks.finally),
+    ];
+    let shown = |command: &HookCommand| match command {
+        HookCommand::Shell(text) => super::mask::address(text),
+        HookCommand::Program(words) => super::mask::address(&words.join(" ")),
+    };
+    let timeout = format_duration(hooks.timeout);
+    named
+        .iter()
+        .filter_map(|(when, command)| command.as_ref().map(|c| format!("{when}: {} (at most {timeout})", shown(c))))
+        .collect()
 }
 
 fn timetable(cron: &Cron, zone: &TimeZone) -> String {
@@ -161,6 +202,17 @@ fn timetable(cron: &Cron, zone: &TimeZone) -> String {
 fn runs(policy: &Policy, schedule: &Schedule, now: Timestamp) -> Vec<Run> {
     let run = |slot| Run { slot, local: rfc3339(slot, &schedule.zone), starts: schedule.start_of(&policy.name, slot) };
     schedule.cron.slots_after(now, &schedule.zone).take(RUNS).map(run).collect()
+}
+
+/// The slots in `slots` as they are shown.
+pub fn slots(policy: &Policy, slots: &[Timestamp]) -> Vec<Run> {
+    let Some(schedule) = &policy.schedule else { return Vec::new() };
+    let run = |slot: &Timestamp| Run {
+        slot: *slot,
+        local: rfc3339(*slot, &schedule.zone),
+        starts: schedule.start_of(&policy.name, *slot),
+    };
+    slots.iter().map(run).collect()
 }
 
 fn verifications(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Vec<Run> {
@@ -266,6 +318,12 @@ impl fmt::Display for Explanation {
         writeln!(f, "  store      {}", self.store)?;
         writeln!(f, "  schedule   {}", self.schedule)?;
         write_runs(f, &self.next_runs)?;
+        if let Some(missed) = &self.missed {
+            write_missed(f, missed)?;
+        }
+        for (i, hook) in self.hooks.iter().enumerate() {
+            writeln!(f, "  {}  {hook}", if i == 0 { "hooks    " } else { "         " })?;
+        }
         writeln!(f, "  health     {}", self.health)?;
         writeln!(f, "  verify     {}", self.verify)?;
         write_runs(f, &self.next_verifications)?;
@@ -279,6 +337,18 @@ impl fmt::Display for Explanation {
             writeln!(f, "    {}  {}", kept.local, kept.reasons)?;
         }
         Ok(())
+    }
+}
+
+fn write_missed(f: &mut fmt::Formatter<'_>, missed: &Missed) -> fmt::Result {
+    match (missed.since, missed.slots.as_slice()) {
+        (None, _) => writeln!(f, "  missed     not known: {}", missed.note.as_deref().unwrap_or_default()),
+        (Some(since), []) => writeln!(f, "  missed     nothing since {since}"),
+        (Some(since), slots) => {
+            let note = missed.note.as_deref().map(|n| format!("; {n}")).unwrap_or_default();
+            writeln!(f, "  missed     the last since {since}{note}")?;
+            write_runs(f, slots)
+        }
     }
 }
 

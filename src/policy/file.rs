@@ -35,6 +35,8 @@ pub struct PolicyFile {
     pub health: Option<HealthSection>,
     /// Who hears about it.
     pub notify: Option<NotifySection>,
+    /// What runs around each backup.
+    pub hooks: Option<HooksSection>,
 }
 
 /// What is protected; `kind` decides which other keys there are.
@@ -176,6 +178,8 @@ pub struct ScheduleSection {
     /// How often a failed run is tried again. Default: 3.
     #[schemars(range(max = 20))]
     pub retries: Option<u32>,
+    /// A run that lasts longer than this is stopped and has failed. Default: `24h`.
+    pub deadline: Option<String>,
     /// Windows in which no run starts; a slot inside one starts when it ends.
     pub blackout: Option<Vec<BlackoutSection>>,
 }
@@ -383,6 +387,33 @@ pub struct SnsSection {
     /// ARN of the topic: `arn:aws:sns:eu-west-3:123456789012:backups`.
     #[schemars(required)]
     pub topic: Option<String>,
+}
+
+/// A command: text for `/bin/sh -c`, or a program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum HookCommand {
+    /// Text for `/bin/sh -c`.
+    Shell(String),
+    /// A program and its arguments.
+    Program(Vec<String>),
+}
+
+/// Local commands around each backup. They get the run as JSON on standard input and as variables `PGKEEP_*`; the end of what they write is kept
+/// in the run's record.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HooksSection {
+    /// Before the backup. If it fails there is no backup, and the run has failed.
+    pub before: Option<HookCommand>,
+    /// After a backup that succeeded.
+    pub after: Option<HookCommand>,
+    /// After a run that failed or was cancelled.
+    pub on_failure: Option<HookCommand>,
+    /// After every run whose `before` was begun, last of all.
+    pub finally: Option<HookCommand>,
+    /// A command that takes longer is killed, with all that it started. Default: `5m`.
+    pub timeout: Option<String>,
 }
 
 /// The JSON Schema of a policy file, for editors, `policy schema` and [`super::structure`].

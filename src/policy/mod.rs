@@ -8,6 +8,7 @@
 //!
 //! Nothing here talks to a server; only [`load`] and [`secrets`] read files.
 
+pub mod due;
 pub mod explain;
 pub mod file;
 pub mod load;

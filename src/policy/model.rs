@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use super::file::{Day, NotifyEvent, StorageClass, VerifyLevel, WebhookFormat};
+pub use super::file::{Day, HookCommand, NotifyEvent, StorageClass, VerifyLevel, WebhookFormat};
 use super::retention::Rules;
-use super::schedule::{Cron, Schedule};
+use super::schedule::{Cron, DEFAULT_DEADLINE, DEFAULT_RETRIES, Schedule};
 use super::secrets::{Environment, Template};
 use super::urls;
 use crate::base::secret::Secret;
@@ -73,10 +73,34 @@ pub struct Policy {
     pub max_age: Option<Duration>,
     /// Who hears about it.
     pub notify: NotifySettings,
+    /// What runs around each backup.
+    pub hooks: Hooks,
     pub(super) text: String,
 }
 
 impl Policy {
+    /// When the newest backup is verified, as a schedule: retries and deadline are those of `[schedule]`.
+    pub fn verify_schedule(&self) -> Option<Schedule> {
+        let verify = self.verify.schedule.as_ref()?;
+        let (retries, deadline) = self
+            .schedule
+            .as_ref()
+            .map_or((DEFAULT_RETRIES, DEFAULT_DEADLINE), |s| (s.retries, s.deadline));
+        Some(Schedule {
+            cron: verify.cron.clone(),
+            zone: verify.zone.clone(),
+            jitter: Duration::ZERO,
+            retries,
+            blackout: Vec::new(),
+            deadline,
+        })
+    }
+
+    /// How long a run may last.
+    pub fn deadline(&self) -> Duration {
+        self.schedule.as_ref().map_or(DEFAULT_DEADLINE, |s| s.deadline)
+    }
+
     /// The zone in which times without one are meant: the schedule's, else UTC.
     pub fn zone(&self) -> TimeZone {
         self.schedule.as_ref().map_or(TimeZone::UTC, |s| s.zone.clone())
@@ -272,6 +296,21 @@ pub enum RdsTarget {
     Instance(String),
     /// An Aurora cluster by identifier.
     Cluster(String),
+}
+
+/// Local commands around each backup.
+#[derive(Debug, Clone, Default)]
+pub struct Hooks {
+    /// Before the backup.
+    pub before: Option<HookCommand>,
+    /// After a backup that succeeded.
+    pub after: Option<HookCommand>,
+    /// After a run that failed or was cancelled.
+    pub on_failure: Option<HookCommand>,
+    /// After every run whose `before` was begun.
+    pub finally: Option<HookCommand>,
+    /// How long each may take.
+    pub timeout: Duration,
 }
 
 /// Where backups live.

@@ -20,6 +20,10 @@ use super::zone;
 use crate::base::clock;
 use crate::base::{Error, Result};
 
+/// Retries of a failed run when the policy names none.
+pub(super) const DEFAULT_RETRIES: u32 = 3;
+/// Longest run when the policy does not say.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(24 * 3600);
 /// Farther than any clock was ever set back.
 const LONGEST_FOLD: SignedDuration = SignedDuration::from_hours(25);
 
@@ -148,6 +152,8 @@ pub struct Schedule {
     pub retries: u32,
     /// Windows in which no run starts.
     pub blackout: Vec<Blackout>,
+    /// A run that lasts longer than this is stopped and has failed.
+    pub deadline: Duration,
 }
 
 impl Schedule {
@@ -168,7 +174,12 @@ impl Schedule {
 
     /// When the run of a slot starts: after its jitter, and after the blackout window in which that falls.
     pub fn start_of(&self, policy: &PolicyName, slot: Timestamp) -> Timestamp {
-        let mut start = clock::add(slot, jitter(policy, slot, self.jitter));
+        self.outside_blackout(clock::add(slot, jitter(policy, slot, self.jitter)))
+    }
+
+    /// `time`, or the end of the blackout window in which it falls.
+    pub fn outside_blackout(&self, time: Timestamp) -> Timestamp {
+        let mut start = time;
         // Each round leaves one window; windows that follow one another without a gap need one round each.
         for _ in 0..=self.blackout.len() {
             let Some(end) = self.blackout.iter().filter_map(|window| window.end_if_inside(start, &self.zone)).max() else {
@@ -252,6 +263,7 @@ mod tests {
             jitter: Duration::ZERO,
             retries: 0,
             blackout: Vec::new(),
+            deadline: Duration::from_secs(3600),
         }
     }
 

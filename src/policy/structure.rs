@@ -69,6 +69,9 @@ impl Checked {
         if let Some(allowed) = words(schema) {
             return self.word(value, &allowed, path);
         }
+        if let Some(options) = schema["anyOf"].as_array() {
+            return self.any_of(value, options, path);
+        }
         let expected = schema["type"].as_str().unwrap_or("object");
         match (expected, value.get_mut()) {
             ("string", DeValue::String(_)) | ("boolean", DeValue::Boolean(_)) => true,
@@ -92,6 +95,23 @@ impl Checked {
                 false
             }
         }
+    }
+
+    /// A value that may be of one of several types.
+    fn any_of(&mut self, value: &mut Spanned<DeValue<'_>>, options: &[Value], path: &str) -> bool {
+        let at = value.span().start;
+        let type_of = |option: &Value| resolve(option)["type"].as_str().unwrap_or("object").to_owned();
+        let found = match value.get_ref() {
+            DeValue::Table(_) => "object",
+            other => other.type_str(),
+        };
+        if let Some(option) = options.iter().find(|o| type_of(o) == found) {
+            return self.value(value, option, path);
+        }
+        let expected: Vec<&str> = options.iter().map(|o| article(&type_of(o))).collect();
+        let message = format!("must be {}, not {}", expected.join(" or "), article(value.get_ref().type_str()));
+        self.report(at, path, "wrong-type", message);
+        false
     }
 
     fn word(&mut self, value: &Spanned<DeValue<'_>>, allowed: &[&str], path: &str) -> bool {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::document;
+use super::head::Head;
 use super::lease::Lease;
 use super::readers;
 use super::vault::Vault;
@@ -81,6 +82,47 @@ pub struct RunError {
     pub hint: Option<String>,
 }
 
+/// Who wanted a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trigger {
+    /// Somebody on the command line, or a program there.
+    Command,
+    /// The daemon, because a slot was due, or after a run that was for one.
+    Schedule,
+    /// Somebody by the daemon's API.
+    Api,
+}
+
+/// What ended a run that did not end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndedBy {
+    /// Its process was asked to stop.
+    Shutdown,
+    /// Somebody who did not want it.
+    Operator,
+    /// Its process vanished; somebody else noticed.
+    Killed,
+}
+
+/// What a hook did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HookRun {
+    /// `before`, `after`, `on_failure` or `finally`.
+    pub hook: String,
+    /// Its exit code; `None`: it could not be started, was killed by a signal, or took too long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// The end of what it wrote, secrets masked.
+    pub output: String,
+}
+
 /// One stage of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStage {
@@ -106,6 +148,21 @@ pub struct Run {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Who wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// The slot of the schedule that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
+    /// How many runs for this slot failed before it, plus one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// When its backup was committed: there is a backup, whatever `state` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub committed_at: Option<Timestamp>,
+    /// What ended it, if it did not end by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_by: Option<EndedBy>,
     /// What the user called it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -120,6 +177,9 @@ pub struct Run {
     /// Its stages, in order.
     #[serde(default)]
     pub stages: Vec<RunStage>,
+    /// What its hooks did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
     /// What else was measured; opaque here.
     #[serde(default)]
     pub stats: serde_json::Value,
@@ -134,6 +194,12 @@ impl Run {
             state: RunState::Running,
             started_at: now,
             finished_at: None,
+            trigger: None,
+            slot: None,
+            attempt: None,
+            committed_at: None,
+            ended_by: None,
+            hooks: Vec::new(),
             label: label.map(str::to_owned),
             host: host.to_owned(),
             backup: None,
@@ -215,7 +281,17 @@ async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
     Ok(found)
 }
 
-/// Sets to `failed` the runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
+/// When the backup of a run was committed, if it was.
+async fn committed(vault: &Vault, run: &Run) -> Result<Option<Timestamp>> {
+    let Some(backup) = run.backup.as_ref().filter(|_| run.kind == RunKind::Backup) else { return Ok(None) };
+    let head = document::find::<Head>(vault.store.as_ref(), &vault.layout.head(backup)).await;
+    match head {
+        Err(e) if e.kind() == Kind::Integrity => Ok(None),
+        head => Ok(head?.map(|h| h.committed_at)),
+    }
+}
+
+/// Ends the records of runs that say they run but cannot: those that need the lease, which `_held` proves nobody else has, and
 /// readers whose mark expired. `own` is left alone. Returns their ids.
 pub async fn fail_stale(vault: &Vault, _held: &Lease, own: &RunId) -> Result<Vec<RunId>> {
     let now = vault.clock.now();
@@ -228,7 +304,13 @@ pub async fn fail_stale(vault: &Vault, _held: &Lease, own: &RunId) -> Result<Vec
         if run.state != RunState::Running || run.run == *own || alive {
             continue;
         }
-        run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed")));
+        run.ended_by = Some(EndedBy::Killed);
+        // Killed between the commit of its backup and the end of its record: the backup is there.
+        run.committed_at = committed(vault, &run).await?.or(run.committed_at);
+        match run.committed_at {
+            Some(_) => run.end(now, Ok(())),
+            None => run.end(now, Err(&Error::internal("the process ended without saying how; it was probably killed"))),
+        }
         run.save(vault).await?;
         failed.push(run.run);
     }

@@ -21,6 +21,7 @@ mod operations;
 mod policies;
 mod readme;
 mod restore;
+mod serve;
 mod store;
 mod support;
 mod tls;

@@ -78,6 +78,8 @@ impl Daemon {
             policies: Some(home.path().join("policies")),
             store: None,
             env: Environment::Process,
+            in_force: None,
+            attendant: pgkeep::jobs::run::nobody(),
         };
         let variables: Vec<(&str, &str)> = token.iter().map(|t| ("PGKEEP_API_TOKEN", *t)).collect();
         let token = Token::load(None, &Environment::fixed(variables)).expect("token");

@@ -34,5 +34,6 @@ pub use counts::ChannelCounts;
 pub use event::{Event, Outcome, RunEnd};
 pub use heartbeat::Beat;
 pub use notifier::{Limits, Notifier};
+pub(super) use scrub::Scrub;
 pub use tail::Tail;
 pub use watched::watched;

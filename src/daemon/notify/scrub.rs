@@ -9,10 +9,10 @@ const SHORTEST: usize = 4;
 
 /// The secrets of one policy, as far as they can be resolved.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Scrub(Vec<Secret<String>>);
+pub(in crate::daemon) struct Scrub(Vec<Secret<String>>);
 
 impl Scrub {
-    pub(super) fn of(policy: &Policy, env: &Environment) -> Self {
+    pub(in crate::daemon) fn of(policy: &Policy, env: &Environment) -> Self {
         let mut scrub = Self::default();
         if let Source::Postgres(source) = &policy.source
             && let Ok(url) = source.url(env)
@@ -34,7 +34,7 @@ impl Scrub {
     }
 
     /// `text` without secrets; passwords in addresses that the policy does not name go too.
-    pub(super) fn clean(&self, text: &str) -> String {
+    pub(in crate::daemon) fn clean(&self, text: &str) -> String {
         let clean = self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"));
         clean.split_inclusive(char::is_whitespace).map(mask::address).collect()
     }

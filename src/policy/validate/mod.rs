@@ -1,6 +1,7 @@
 //! What a file's values mean, and every rule that they break. One file per group of sections; all of them report into the sheet
 //! and go on.
 
+mod hooks;
 mod notify;
 mod source;
 mod store;
@@ -10,7 +11,7 @@ mod whole;
 use std::time::Duration;
 
 use super::file::VerifyLevel;
-use super::model::{NotifySettings, Scratch, Source, StoreSettings};
+use super::model::{Hooks, NotifySettings, Scratch, Source, StoreSettings};
 use super::parse::Sheet;
 use super::problem::Severity;
 use super::retention::Rules;
@@ -31,6 +32,7 @@ pub(super) struct Parts {
     verify: Option<VerifyPart>,
     max_age: Option<Duration>,
     notify: Option<NotifySettings>,
+    hooks: Option<Hooks>,
 }
 
 /// `[verify]` before the schedule's zone is known.
@@ -53,6 +55,7 @@ pub(super) fn parts(sheet: &mut Sheet) -> Parts {
         verify: times::verify(sheet),
         max_age: times::max_age(sheet),
         notify: notify::notify(sheet),
+        hooks: hooks::hooks(sheet),
     }
 }
 
@@ -64,7 +67,12 @@ const REFERENCE_KEYS: [&str; 7] =
 fn stray_references(sheet: &mut Sheet) {
     fn visit(path: &str, value: &toml::Value, found: &mut Vec<String>) {
         match value {
-            toml::Value::String(text) if text.contains("${") && !REFERENCE_KEYS.contains(&path) => found.push(path.to_owned()),
+            // A hook's shell resolves its own.
+            toml::Value::String(text)
+                if text.contains("${") && !REFERENCE_KEYS.contains(&path) && !path.starts_with("hooks.") =>
+            {
+                found.push(path.to_owned());
+            }
             toml::Value::Array(items) => items.iter().enumerate().for_each(|(i, v)| visit(&format!("{path}[{i}]"), v, found)),
             toml::Value::Table(table) => table.iter().for_each(|(k, v)| visit(&format!("{path}.{k}"), v, found)),
             _ => {}

@@ -11,14 +11,12 @@ use super::super::model::Scratch;
 use super::super::parse::Sheet;
 use super::super::problem::Severity;
 use super::super::retention::Rules;
-use super::super::schedule::{Blackout, Cron, Schedule};
+use super::super::schedule::{Blackout, Cron, DEFAULT_DEADLINE, DEFAULT_RETRIES, Schedule};
 use super::super::{urls, zone};
 use super::{VerifyPart, address, duration, template};
 use crate::base::units::format_duration;
 use crate::base::{clock, limits};
 
-/// Retries of a failed run when the policy names none.
-const DEFAULT_RETRIES: u32 = 3;
 /// A grace shorter than this hardly lets anybody notice a mistake.
 const SHORT_GRACE: Duration = Duration::from_secs(3600);
 
@@ -30,6 +28,10 @@ pub(super) fn schedule(sheet: &mut Sheet) -> Option<Schedule> {
         Some(name) => time_zone(sheet, "schedule.timezone", name),
     };
     let jitter = duration(sheet, "schedule.jitter", section.jitter.as_deref()).unwrap_or_default();
+    let deadline = duration(sheet, "schedule.deadline", section.deadline.as_deref()).unwrap_or(DEFAULT_DEADLINE);
+    if deadline.is_zero() {
+        sheet.report(Severity::Error, "schedule.deadline", "duration", "must be longer than nothing");
+    }
     let blackout: Vec<Blackout> = section
         .blackout
         .unwrap_or_default()
@@ -37,7 +39,8 @@ pub(super) fn schedule(sheet: &mut Sheet) -> Option<Schedule> {
         .enumerate()
         .filter_map(|(i, window)| self::blackout(sheet, &format!("schedule.blackout[{i}]"), window))
         .collect();
-    let schedule = Schedule { cron: cron?, zone: zone?, jitter, retries: section.retries.unwrap_or(DEFAULT_RETRIES), blackout };
+    let retries = section.retries.unwrap_or(DEFAULT_RETRIES);
+    let schedule = Schedule { cron: cron?, zone: zone?, jitter, retries, blackout, deadline };
     if let Some((shortest, _)) = intervals(&schedule.cron, &schedule.zone)
         && schedule.jitter >= shortest
     {

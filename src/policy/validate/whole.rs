@@ -44,6 +44,7 @@ pub(in crate::policy) fn assemble(name: PolicyName, own: Part<'_>, shared: Optio
         verify,
         max_age: both.pick("health", |p| p.max_age),
         notify: both.pick("notify", |p| p.notify.clone()).unwrap_or_default(),
+        hooks: both.pick("hooks", |p| p.hooks.clone()).unwrap_or_default(),
         text,
     };
     both.relations(&policy);

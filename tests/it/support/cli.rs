@@ -90,6 +90,45 @@ impl Home {
         self.folder.path().join("vaults").join(policy)
     }
 
+    /// An object of the store, by its key.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        match self.store.strip_prefix("s3://") {
+            None => std::fs::read_to_string(self.folder.path().join("vaults").join(key)).ok(),
+            Some(place) => Some(http("GET", &format!("{place}/{key}"), "")).filter(|(status, _)| status == "200").map(|(_, body)| body),
+        }
+    }
+
+    /// Writes an object of the store.
+    pub(crate) fn put(&self, key: &str, body: &str) {
+        match self.store.strip_prefix("s3://") {
+            None => {
+                let path = self.folder.path().join("vaults").join(key);
+                std::fs::create_dir_all(path.parent().expect("a folder")).expect("make the folder");
+                std::fs::write(path, body).expect("write the object");
+            }
+            Some(place) => assert_eq!(http("PUT", &format!("{place}/{key}"), body).0, "200", "write {key}"),
+        }
+    }
+
+    /// The first thousand keys that begin with `prefix`, in order.
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
+        let mut keys: Vec<String> = match self.store.strip_prefix("s3://") {
+            None => {
+                let found = std::fs::read_dir(self.folder.path().join("vaults").join(prefix)).into_iter().flatten();
+                let names = found.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| !n.starts_with('.'));
+                names.map(|name| format!("{prefix}{name}")).collect()
+            }
+            Some(place) => {
+                let (bucket, folder) = place.split_once('/').expect("a prefix");
+                let (_, listed) = http("GET", &format!("{bucket}?list-type=2&prefix={folder}/{prefix}"), "");
+                let found = listed.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+                found.filter_map(|(key, _)| key.strip_prefix(&format!("{folder}/")).map(str::to_owned)).collect()
+            }
+        };
+        keys.sort();
+        keys
+    }
+
     /// The temporary folder.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
@@ -166,28 +205,29 @@ pub(crate) fn s3_environment() -> Vec<(String, String)> {
 }
 
 fn make_bucket(bucket: &str) {
-    let url = std::env::var("PGKEEP_TEST_AWS_URL").expect("PGKEEP_TEST_AWS_URL is not set: run scripts/services start");
-    let status = http_put(&format!("{url}/{bucket}"));
+    let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
+    let (status, _) = http("PUT", bucket, body);
     assert!(status.starts_with('2'), "make bucket {bucket}: HTTP {status}");
 }
 
-/// A plain HTTP PUT without a body; the test endpoint does not check signatures.
-fn http_put(url: &str) -> String {
+/// A plain HTTP request to the AWS endpoint of the tests, which does not check signatures: status and body.
+fn http(method: &str, path: &str, body: &str) -> (String, String) {
     use std::io::{Read as _, Write as _};
-    let rest = url.strip_prefix("http://").expect("the test endpoint speaks http");
-    let (host, path) = rest.split_once('/').expect("URL with a path");
+    let url = std::env::var("PGKEEP_TEST_AWS_URL").expect("PGKEEP_TEST_AWS_URL is not set: run scripts/services start");
+    let host = url.strip_prefix("http://").expect("the test endpoint speaks http").trim_end_matches('/');
     let mut stream = std::net::TcpStream::connect(host).expect("connect to the AWS endpoint of the tests");
-    let body = "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
     let auth = "AWS4-HMAC-SHA256 Credential=test/20260101/eu-west-1/s3/aws4_request, SignedHeaders=host, Signature=00";
     write!(
         stream,
-        "PUT /{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {auth}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: {auth}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )
     .expect("send");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("read");
-    answer.split_whitespace().nth(1).unwrap_or_default().to_owned()
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("read");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.split_whitespace().nth(1).unwrap_or_default().to_owned(), body.to_owned())
 }
 
 /// A database of `server` with the finance sample of about `rows` transactions.
