@@ -43,11 +43,8 @@ impl Shutdown {
 
     /// Asks everybody to stop, and makes `why` the error with which their work ends. The first reason stays.
     pub fn cancel_because(&self, why: &Error) {
-        let _ = self.reason.set(Reason {
-            kind: why.kind(),
-            message: why.full_message(),
-            hint: why.hint_text().map(str::to_owned),
-        });
+        let _ =
+            self.reason.set(Reason { kind: why.kind(), message: why.full_message(), hint: why.hint_text().map(str::to_owned) });
         self.token.cancel();
     }
 

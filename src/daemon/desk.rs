@@ -46,9 +46,8 @@ impl Gate {
             Ok(turn) => turn,
             Err(_) => {
                 self.queue(|queue| queue.push(policy.to_owned()));
-                let waiting = async {
-                    Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed"))
-                };
+                let waiting =
+                    async { Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed")) };
                 let turn = stop.guard(waiting).await;
                 self.queue(|queue| queue.retain(|name| name != policy));
                 turn?
@@ -186,9 +185,8 @@ fn id_of(job: &Job) -> Result<RunId> {
 /// The end of the run that goes on; never, when none does.
 async fn end_of(running: &mut Option<Running>) -> Option<(Job, Ended)> {
     let Some(run) = running.as_mut() else { return std::future::pending().await };
-    let ended = (&mut run.task).await.unwrap_or_else(|e| Ended {
-        outcome: Err(Error::internal("a run ended in a panic").source(e)),
-        recorded: false,
-    });
+    let ended = (&mut run.task)
+        .await
+        .unwrap_or_else(|e| Ended { outcome: Err(Error::internal("a run ended in a panic").source(e)), recorded: false });
     running.take().map(|run| (run.job, ended))
 }

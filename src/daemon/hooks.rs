@@ -108,9 +108,8 @@ fn start(command: &HookCommand, hook: Hook, policy: &Policy, run: &Run) -> Resul
 }
 
 fn variables(hook: Hook, policy: &Policy, run: &Run) -> Vec<(&'static str, String)> {
-    let name = |value: serde_json::Result<serde_json::Value>| {
-        value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-    };
+    let name =
+        |value: serde_json::Result<serde_json::Value>| value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     let mut all = vec![
         ("PGKEEP_HOOK", hook.name().to_owned()),
         ("PGKEEP_POLICY", policy.name.to_string()),
@@ -168,7 +167,8 @@ async fn finish(mut child: Child, tail: &Tail, document: &[u8], timeout: Duratio
     }
     let status = ended.unwrap_or_else(|_| {
         let took = crate::base::units::format_duration(timeout);
-        Err(Error::gate(format!("it was killed because it took longer than {took}")).hint("raise hooks.timeout, or make it quicker"))
+        Err(Error::gate(format!("it was killed because it took longer than {took}"))
+            .hint("raise hooks.timeout, or make it quicker"))
     })?;
     status.code().ok_or_else(|| Error::gate(format!("it ended by {status}")))
 }

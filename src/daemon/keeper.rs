@@ -14,10 +14,10 @@ use super::state::{PolicyState, SlotState, State};
 use crate::base::clock::{self, elapsed};
 use crate::base::ids::RunId;
 use crate::base::{Error, Kind, Result};
+use crate::jobs::Context;
 use crate::jobs::due::{History, NotDue, schedule_of};
 use crate::jobs::health::{self, PolicyStatus};
 use crate::jobs::run::Order;
-use crate::jobs::Context;
 use crate::policy::due::{Action, Due, Standing};
 use crate::policy::{Policy, Source};
 use crate::repo::Vault;
@@ -229,8 +229,7 @@ impl Keeper {
         let history = History::read(&vault, &self.policy).await?;
         let holder = lease::holder(&vault).await?;
         let status = health::judge(self.name(), Some(&self.policy), Some(&vault), now).await?;
-        let standings =
-            [RunKind::Backup, RunKind::Verify].map(|kind| (kind, history.standing(&vault, &self.policy, kind)));
+        let standings = [RunKind::Backup, RunKind::Verify].map(|kind| (kind, history.standing(&vault, &self.policy, kind)));
         self.show(&history, holder.as_ref(), &status, &standings, now);
         self.tell_age(&vault, &status).await;
         self.notifier.retry_due(&self.policy, Some(&vault)).await;
@@ -275,9 +274,10 @@ impl Keeper {
     /// When the vault has to be read again: something comes due, or the promise breaks, or it is time for a look.
     fn next_reading(&self, status: &PolicyStatus, standings: &[(RunKind, Option<Standing>)], now: Timestamp) -> Timestamp {
         let breaks = self.policy.max_age.zip(status.consistent_at).map(|(max, at)| clock::add(clock::add(at, max), TICK));
-        let coming = standings.iter().filter_map(|(_, standing)| standing.as_ref()).flat_map(|standing| {
-            [standing.next, standing.due.as_ref().and_then(Due::starts_at)]
-        });
+        let coming = standings
+            .iter()
+            .filter_map(|(_, standing)| standing.as_ref())
+            .flat_map(|standing| [standing.next, standing.due.as_ref().and_then(Due::starts_at)]);
         let next = coming.flatten().chain(breaks).filter(|at| *at > now).min();
         next.unwrap_or(Timestamp::MAX).min(clock::add(now, REFRESH))
     }

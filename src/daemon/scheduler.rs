@@ -223,7 +223,9 @@ async fn timers(bells: Bells, shutdown: Shutdown) -> Result<mpsc::UnboundedSende
                 // One that has fired is gone already.
                 let _ = scheduler.remove(&old).await;
             }
-            let Some(bell) = bells.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&name).cloned() else { continue };
+            let Some(bell) = bells.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&name).cloned() else {
+                continue;
+            };
             let job = TimerJob::new_one_shot(after, move |_, _| bell.notify_one());
             match job {
                 Ok(job) => match scheduler.add(job).await {

@@ -1,8 +1,8 @@
 //! A year of two daemons on one vault, with clocks that jump, processes that die, sleep and wake, and runs that fail: the real scheduler's tasks, the
 //! real decision, lease and records, on a store in memory; only what a run does between them is made up. Time passes when everybody waits.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -190,8 +190,7 @@ impl MadeUp {
         under_lease(cx, vault, "backup", Purpose::Write, |lease, shutdown| async move {
             let id = job.order.id(cx);
             let claim = due::claim(cx, vault, &lease, policy, RunKind::Backup, slot, &id).await?;
-            let recorder =
-                Recorder::start(cx, vault, job_run::record(cx, &job.order, id, RunKind::Backup, Some(claim))).await?;
+            let recorder = Recorder::start(cx, vault, job_run::record(cx, &job.order, id, RunKind::Backup, Some(claim))).await?;
             let work = async {
                 shutdown
                     .guard(async {
@@ -434,7 +433,8 @@ async fn simulate(name: &str, cron: &str, zone: &str, more: &str, seed: u64) {
     }
     let day = |n: u64| Duration::from_secs(n * 86_400 + seed % 86_400);
     // Latest first. One jump ahead is put right after a day, the others stay.
-    let mut jumps = vec![(day(330), -1), (day(271), -72), (day(270), 72), (day(200), -1), (day(150), 72), (day(90), -1), (day(40), 72)];
+    let mut jumps =
+        vec![(day(330), -1), (day(271), -72), (day(270), 72), (day(200), -1), (day(150), 72), (day(90), -1), (day(40), 72)];
     year.pass(day(358), &mut jumps).await;
     assert_eq!(jumps, [], "every jump took place");
     let life = Life { world: year.world.clone(), runs: watch::Sender::new(true) };

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::anomaly;
 use super::context::{Context, Place};
-use super::list::{self, Proofs};
 use super::due::{self, Claim};
+use super::list::{self, Proofs};
 use super::run::{self, Order, Recorder, fail_stale, under_lease};
 use super::sink::VaultSink;
 use super::toc::{DatabaseSummary, SourceSummary, Toc};

@@ -13,10 +13,10 @@ use crate::base::{Error, Kind, Result};
 use crate::policy::due::{self, Action, Attempt, Outcome, Standing};
 use crate::policy::explain::{self as words, Missed};
 use crate::policy::{Policy, Schedule};
+use crate::repo::Vault;
 use crate::repo::lease::Lease;
 use crate::repo::readers::{self, ReaderMark};
 use crate::repo::runs::{self, EndedBy, Run, RunKind, RunState};
-use crate::repo::Vault;
 
 /// Newest records that are looked at: more than the tries that one slot can have.
 const RECORDS: usize = 100;
@@ -49,9 +49,7 @@ impl History {
             return Ok(this);
         }
         for kind in [RunKind::Backup, RunKind::Verify] {
-            let covers = |run: &Run| {
-                covered_slot(run).is_some_and(|slot| slot <= now) && run.kind == kind
-            };
+            let covers = |run: &Run| covered_slot(run).is_some_and(|slot| slot <= now) && run.kind == kind;
             if schedule_of(policy, kind).is_some() && !this.runs.iter().any(covers) {
                 this.runs.extend(runs::newest_where(vault, covers).await?);
             }
@@ -167,7 +165,15 @@ pub struct Claim {
 
 /// Decides again, under the lease and from fresh records, whether a run of `kind` for `slot` may start: of two daemons that saw it due, one is
 /// told that it is not any more, by an error of kind `Conflict`.
-pub async fn claim(cx: &Context, vault: &Vault, lease: &Arc<Lease>, policy: &Policy, kind: RunKind, slot: Timestamp, own: &RunId) -> Result<Claim> {
+pub async fn claim(
+    cx: &Context,
+    vault: &Vault,
+    lease: &Arc<Lease>,
+    policy: &Policy,
+    kind: RunKind,
+    slot: Timestamp,
+    own: &RunId,
+) -> Result<Claim> {
     for stale in fail_stale(vault, lease, own).await? {
         tracing::info!(policy = vault.policy(), run = %stale, "an earlier run was killed; its record says so now");
     }

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::drill;
-use super::mark::Mark;
 use super::due;
+use super::mark::Mark;
 use super::run::{self, Order, Recorder, under_lease};
 use super::select::Choice;
 use crate::base::clock::Stopwatch;
@@ -15,9 +15,9 @@ use crate::pg::scratch;
 use crate::policy::secrets::resolve_reference;
 use crate::policy::{Scratch, VerifyLevel};
 use crate::repo::head::Head;
+use crate::repo::lease::Purpose;
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::proofs::{self, Level, Proof};
-use crate::repo::lease::Purpose;
 use crate::repo::runs::{Run, RunKind};
 use crate::repo::{Vault, verify};
 

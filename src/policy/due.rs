@@ -97,13 +97,7 @@ impl Due {
 }
 
 /// Where `schedule` stands at `now`. Slots count from `since` on, when the vault was made; `attempts` in any order.
-pub fn standing(
-    policy: &PolicyName,
-    schedule: &Schedule,
-    since: Timestamp,
-    attempts: &[Attempt],
-    now: Timestamp,
-) -> Standing {
+pub fn standing(policy: &PolicyName, schedule: &Schedule, since: Timestamp, attempts: &[Attempt], now: Timestamp) -> Standing {
     let covered = attempts.iter().filter(|a| a.outcome == Outcome::Covered && a.slot <= now).map(|a| a.slot);
     let covered_until = covered.max();
     // A vault from the future was made by a clock that was wrong: it says nothing about when slots begin to count.
@@ -125,9 +119,8 @@ pub fn standing(
 
 /// The slots between `from` and `until` that no run was for, in order; at most the last `most` of them.
 pub fn uncovered(schedule: &Schedule, attempts: &[Attempt], from: Timestamp, until: Timestamp, most: usize) -> Vec<Timestamp> {
-    let mut back = std::iter::successors(schedule.latest_at(until), |s| {
-        schedule.latest_at(clock::sub(*s, Duration::from_micros(1)))
-    });
+    let mut back =
+        std::iter::successors(schedule.latest_at(until), |s| schedule.latest_at(clock::sub(*s, Duration::from_micros(1))));
     let covers = |slot: Timestamp| {
         let next = schedule.next_after(slot);
         // A run by hand covers the slot before it.

@@ -82,10 +82,7 @@ impl Policy {
     /// When the newest backup is verified, as a schedule: retries and deadline are those of `[schedule]`.
     pub fn verify_schedule(&self) -> Option<Schedule> {
         let verify = self.verify.schedule.as_ref()?;
-        let (retries, deadline) = self
-            .schedule
-            .as_ref()
-            .map_or((DEFAULT_RETRIES, DEFAULT_DEADLINE), |s| (s.retries, s.deadline));
+        let (retries, deadline) = self.schedule.as_ref().map_or((DEFAULT_RETRIES, DEFAULT_DEADLINE), |s| (s.retries, s.deadline));
         Some(Schedule {
             cron: verify.cron.clone(),
             zone: verify.zone.clone(),

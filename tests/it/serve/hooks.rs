@@ -35,7 +35,8 @@ async fn hooks_see_the_run_and_decide_whether_it_takes_place() {
 
     home.policy("finance", &source, &hooks("echo fine"));
     let backup = home.json(&["backup", "finance", "--label", "v1"]);
-    let told: Value = serde_json::from_str(&fs::read_to_string(home.path().join("after.json")).expect("after ran")).expect("JSON");
+    let told: Value =
+        serde_json::from_str(&fs::read_to_string(home.path().join("after.json")).expect("after ran")).expect("JSON");
     assert_eq!((&told["hook"], &told["policy"]), (&Value::from("after"), &Value::from("finance")));
     assert_eq!((&told["run"]["run"], &told["run"]["state"]), (&backup["backup"], &Value::from("succeeded")));
     assert_eq!(told["run"]["label"], "v1");
@@ -77,10 +78,12 @@ async fn the_daemon_runs_them_too() {
     let vault = Vault::of(&home, "finance");
     vault.make_old();
     let folder = home.path().display().to_string();
-    let before = format!(
-        "echo x >> {folder}/begun; case $(wc -l < {folder}/begun) in 1) exec sleep 600 ;; 2) exit 75 ;; esac"
+    let before = format!("echo x >> {folder}/begun; case $(wc -l < {folder}/begun) in 1) exec sleep 600 ;; 2) exit 75 ;; esac");
+    home.policy(
+        "finance",
+        &source,
+        &format!("{DAILY}[hooks]\nbefore = '''{before}'''\nfinally = \"echo $PGKEEP_STATE >> {folder}/ended\"\n"),
     );
-    home.policy("finance", &source, &format!("{DAILY}[hooks]\nbefore = '''{before}'''\nfinally = \"echo $PGKEEP_STATE >> {folder}/ended\"\n"));
     let daemon = Serve::start(&home, "first");
     wait("the hook", || fs::metadata(home.path().join("begun")).ok());
     daemon.signal("TERM");

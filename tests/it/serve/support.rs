@@ -101,7 +101,9 @@ impl<'a> Vault<'a> {
     }
 
     pub(super) fn lease(&self) -> Value {
-        self.home.get(&format!("{}/lease.json", self.policy)).map_or(Value::Null, |t| serde_json::from_str(&t).unwrap_or_default())
+        self.home
+            .get(&format!("{}/lease.json", self.policy))
+            .map_or(Value::Null, |t| serde_json::from_str(&t).unwrap_or_default())
     }
 
     /// The records of its runs, oldest first.

@@ -94,7 +94,9 @@ impl Home {
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         match self.store.strip_prefix("s3://") {
             None => std::fs::read_to_string(self.folder.path().join("vaults").join(key)).ok(),
-            Some(place) => Some(http("GET", &format!("{place}/{key}"), "")).filter(|(status, _)| status == "200").map(|(_, body)| body),
+            Some(place) => {
+                Some(http("GET", &format!("{place}/{key}"), "")).filter(|(status, _)| status == "200").map(|(_, body)| body)
+            }
         }
     }
 
