@@ -83,7 +83,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Talk to the database and the store, and say what to fix
     #[command(after_help = DOCTOR_CODES)]
-    Doctor(StatusArgs),
+    Doctor(DoctorArgs),
     /// Run every policy by its schedule, until stopped
     #[command(after_help = SERVE_CODES)]
     Serve(ServeArgs),
@@ -264,11 +264,21 @@ pub struct PinArgs {
     pub reason: Option<String>,
 }
 
-/// `pgkeep status` and `pgkeep doctor`.
+/// `pgkeep status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Policy [default: all]
     pub policy: Option<String>,
+}
+
+/// `pgkeep doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Policy [default: all]
+    pub policy: Option<String>,
+    /// Also send a test to everybody who hears about failures
+    #[arg(long)]
+    pub notify: bool,
 }
 
 /// `pgkeep serve`.

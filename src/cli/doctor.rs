@@ -2,15 +2,18 @@
 
 use std::fmt::Write as _;
 
-use super::args::StatusArgs;
+use super::args::DoctorArgs;
 use super::output::Report;
 use crate::base::Result;
+use crate::daemon::notify::check;
 use crate::jobs::Context;
 use crate::jobs::doctor::{DoctorReport, Verdict, doctor};
 
 /// Checks everything that runs will need.
-pub(super) async fn run(cx: &Context, args: &StatusArgs) -> Result<Report> {
-    let report = doctor(cx, args.policy.as_deref()).await?;
+pub(super) async fn run(cx: &Context, args: &DoctorArgs) -> Result<Report> {
+    let policy = args.policy.as_deref();
+    let mut report = doctor(cx, policy).await?;
+    check::examine(cx, policy, args.notify, &mut report).await;
     Ok(Report::new(&report, text(&report))?.failing(report.failure()))
 }
 

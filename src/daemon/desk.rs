@@ -131,7 +131,7 @@ impl Desk {
         let Ok(look) = self.shutdown.guard(async { Ok(looking.await) }).await else { return TICK };
         if let Some(job) = look.start {
             *running = Some(self.start(job));
-        } else if let Some(timer) = &self.timer {
+        } else if let Some(timer) = self.timer.as_ref().filter(|_| look.again_in < TICK) {
             let _ = timer.send((self.keeper.policy().name.to_string(), look.again_in));
         }
         look.again_in

@@ -15,19 +15,21 @@ use crate::base::clock::{self, elapsed};
 use crate::base::ids::RunId;
 use crate::base::{Error, Kind, Result};
 use crate::jobs::Context;
-use crate::jobs::due::{History, NotDue, schedule_of};
+use crate::jobs::due::{History, NotDue};
 use crate::jobs::health::{self, PolicyStatus};
 use crate::jobs::run::Order;
 use crate::policy::due::{Action, Due, Standing};
 use crate::policy::{Policy, Source};
 use crate::repo::Vault;
 use crate::repo::lease::{self, Holder};
-use crate::repo::runs::{Run, RunKind, RunState, Trigger};
+use crate::repo::runs::{Known, Run, RunKind, RunState, Trigger};
 
 /// Longest time between two looks: a timer that was lost, or a clock that jumped, loses no more.
 pub const TICK: Duration = Duration::from_secs(30);
 /// Longest time between two readings of the vault.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// Shortest time between two readings.
+const SOONEST: Duration = Duration::from_millis(500);
 /// Longest that one reading may take, whatever the store does.
 const READING: Duration = Duration::from_secs(120);
 /// How soon a lease that somebody else holds is looked at again.
@@ -55,6 +57,8 @@ pub struct Keeper {
     state: State,
     notifier: Arc<Notifier>,
     vault: Option<Vault>,
+    known: Known,
+    refresh: Duration,
     /// When the vault was last read, and when it has to be read again.
     read: Option<(Timestamp, Timestamp)>,
     /// Nothing is tried before this time has passed since that one.
@@ -73,6 +77,8 @@ impl Keeper {
             state: state.clone(),
             notifier,
             vault: None,
+            known: Known::default(),
+            refresh: REFRESH,
             read: None,
             pause: None,
             failures: 0,
@@ -82,10 +88,10 @@ impl Keeper {
         this
     }
 
-    /// With its vault at hand.
+    /// With its vault at hand, which it reads only when it must: a year has many five minutes.
     #[cfg(test)]
     pub(super) fn opened(mut self, vault: Vault) -> Self {
-        self.vault = Some(vault);
+        (self.vault, self.refresh) = (Some(vault), Duration::from_secs(6 * 3600));
         self
     }
 
@@ -98,6 +104,7 @@ impl Keeper {
     pub fn replace(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         (self.vault, self.read, self.pause, self.failures, self.then) = (None, None, None, 0, None);
+        self.known = Known::default();
         self.appear();
     }
 
@@ -226,7 +233,7 @@ impl Keeper {
 
     async fn read(&mut self, now: Timestamp, busy: bool) -> Result<Look> {
         let vault = self.open().await?;
-        let history = History::read(&vault, &self.policy).await?;
+        let history = History::read_unless(&vault, &self.policy, &mut self.known).await?;
         let holder = lease::holder(&vault).await?;
         let status = health::judge(self.name(), Some(&self.policy), Some(&vault), now).await?;
         let standings = [RunKind::Backup, RunKind::Verify].map(|kind| (kind, history.standing(&vault, &self.policy, kind)));
@@ -279,7 +286,7 @@ impl Keeper {
             .filter_map(|(_, standing)| standing.as_ref())
             .flat_map(|standing| [standing.next, standing.due.as_ref().and_then(Due::starts_at)]);
         let next = coming.flatten().chain(breaks).filter(|at| *at > now).min();
-        next.unwrap_or(Timestamp::MAX).min(clock::add(now, REFRESH))
+        next.unwrap_or(Timestamp::MAX).clamp(clock::add(now, SOONEST), clock::add(now, self.refresh))
     }
 
     async fn tell_age(&self, vault: &Vault, status: &PolicyStatus) {
@@ -328,10 +335,6 @@ impl Keeper {
         });
     }
 
-    /// Whether the policy has a schedule by which anything happens.
-    pub fn is_scheduled(&self) -> bool {
-        [RunKind::Backup, RunKind::Verify].into_iter().any(|kind| schedule_of(&self.policy, kind).is_some())
-    }
 }
 
 fn slot_state(standing: &Standing) -> SlotState {

@@ -35,7 +35,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
 
 /// Polls that every task may need before it waits for time alone.
-const SETTLE: u32 = 40;
+const SETTLE: u32 = 12;
 
 /// The time of the simulated world: one that only grows, by which sleepers wake, and what clocks on the wall show of it.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ impl World {
             let _ = waker.send(());
             return;
         }
-        panic!("nobody waits for anything: the daemons are gone");
+        // Nobody is there, or all sleep.
+        now.passed += Duration::from_secs(60);
     }
 }
 

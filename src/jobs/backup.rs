@@ -237,8 +237,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&self, id: &BackupId, options: &BackupOptions, recorder: &mut Recorder) -> Result<Head> {
-        for stale in fail_stale(self.vault, self.lease, &RunId::from(id)).await? {
-            tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
+        // A run for a slot has done so when it claimed it.
+        if options.order.slot.is_none() {
+            for stale in fail_stale(self.vault, self.lease, &RunId::from(id)).await? {
+                tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
+            }
         }
         self.vault.record_policy_text(self.policy.text_without_secrets()).await?;
         let started_at = self.cx.clock.now();

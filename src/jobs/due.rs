@@ -16,7 +16,7 @@ use crate::policy::{Policy, Schedule};
 use crate::repo::Vault;
 use crate::repo::lease::Lease;
 use crate::repo::readers::{self, ReaderMark};
-use crate::repo::runs::{self, EndedBy, Run, RunKind, RunState};
+use crate::repo::runs::{self, EndedBy, Known, Run, RunKind, RunState};
 
 /// Newest records that are looked at: more than the tries that one slot can have.
 const RECORDS: usize = 100;
@@ -43,8 +43,14 @@ pub struct History {
 impl History {
     /// Reads the newest records of `vault`, and those farther back that say until where the schedules of `policy` are covered.
     pub async fn read(vault: &Vault, policy: &Policy) -> Result<Self> {
+        Self::read_unless(vault, policy, &mut Known::default()).await
+    }
+
+    /// The same, fetching only what `known` does not have.
+    pub async fn read_unless(vault: &Vault, policy: &Policy, known: &mut Known) -> Result<Self> {
         let now = vault.clock().now();
-        let mut this = Self { runs: runs::newest(vault, RECORDS).await?, marks: readers::all(vault).await?, now };
+        let runs = runs::newest_unless(vault, RECORDS, known).await?;
+        let mut this = Self { runs, marks: readers::all(vault).await?, now };
         if this.runs.len() < RECORDS {
             return Ok(this);
         }

@@ -16,7 +16,7 @@ use crate::repo::head::Head;
 use crate::repo::listing::Listing;
 use crate::repo::proofs::Level;
 use crate::repo::runs::{self, Run, RunKind, RunState};
-use crate::repo::{Vault, lease, pins};
+use crate::repo::{Vault, lease, notices, pins};
 
 /// One policy.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +47,8 @@ pub struct PolicyStatus {
     pub last_run: Option<RunState>,
     /// Next run by schedule.
     pub next_run: Option<Timestamp>,
+    /// Messages that did not arrive on channels that have not worked since.
+    pub notifications_failed: u32,
 }
 
 /// The document of `status`.
@@ -94,7 +96,12 @@ pub async fn judge(name: &str, policy: Option<&Policy>, vault: Option<&Vault>, n
     let mut status = PolicyStatus { max_age_seconds: max_age.map(|d| d.as_secs()), next_run, ..empty(name) };
     match vault {
         None => status.problems.push("there is no backup yet".to_owned()),
-        Some(vault) => look(vault, max_age, now, &mut status).await?,
+        Some(vault) => {
+            look(vault, max_age, now, &mut status).await?;
+            if let Some(policy) = policy {
+                listen(vault, policy, now, &mut status).await?;
+            }
+        }
     }
     status.healthy = status.problems.is_empty();
     Ok(status)
@@ -151,6 +158,21 @@ async fn look(vault: &Vault, max_age: Option<Duration>, now: Timestamp, status: 
     Ok(())
 }
 
+/// Whether those who are to hear of it do.
+async fn listen(vault: &Vault, policy: &Policy, now: Timestamp, status: &mut PolicyStatus) -> Result<()> {
+    let channels: Vec<&str> =
+        policy.notify.channels().into_iter().chain(policy.notify.heartbeat.as_ref().map(|_| "heartbeat")).collect();
+    if channels.is_empty() {
+        return Ok(());
+    }
+    for broken in notices::broken(&notices::newest(vault).await?, &channels, now) {
+        status.notifications_failed += broken.messages;
+        let why = broken.error.unwrap_or_else(|| "it was begun and never ended".to_owned());
+        status.problems.push(format!("the last notification by {} did not arrive: {why}", broken.channel));
+    }
+    Ok(())
+}
+
 fn restore_seconds(details: &serde_json::Value) -> f64 {
     let databases = details["databases"].as_array().map(Vec::as_slice).unwrap_or_default();
     databases.iter().filter_map(|d| d["restore_seconds"].as_f64()).sum()
@@ -171,6 +193,7 @@ fn empty(name: &str) -> PolicyStatus {
         restore_seconds: None,
         last_run: None,
         next_run: None,
+        notifications_failed: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
-use super::model::{Databases, HookCommand, Hooks, Policy, RdsTarget, Scratch, Source, Volumes};
+use super::model::{Databases, HookCommand, Hooks, NotifySettings, Policy, RdsTarget, Scratch, Source, Volumes, WebhookFormat};
 use super::retention::{self, BackupFacts, Rules};
 use super::schedule::{Cron, DEFAULT_DEADLINE, Schedule};
 use super::time::rfc3339;
@@ -47,6 +47,8 @@ pub struct Explanation {
     pub keeps: Keeps,
     /// The promise.
     pub health: String,
+    /// Who hears of what.
+    pub notify: String,
     /// What runs around each backup.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<String>,
@@ -120,6 +122,7 @@ pub fn explain(policy: &Policy, backups: Option<&[BackupFacts]>, now: Timestamp)
             || "no promise".to_owned(),
             |age| format!("the newest good backup is never older than {}; nothing is pruned while it is", format_duration(age)),
         ),
+        notify: hearers(&policy.notify),
         hooks: hooks(&policy.hooks),
         verify: verification(policy),
         next_verifications: verify.map(|v| verifications(&v.cron, &v.zone, now)).unwrap_or_default(),
@@ -235,6 +238,30 @@ fn verification(policy: &Policy) -> String {
     format!("every backup gets presence when it is made; {when}; drills restore into {place}")
 }
 
+fn hearers(notify: &NotifySettings) -> String {
+    let mut channels = Vec::new();
+    if let Some(webhook) = &notify.webhook {
+        channels.push(match webhook.format() {
+            None => "webhook".to_owned(),
+            Some(WebhookFormat::Json) => "webhook (JSON)".to_owned(),
+            Some(WebhookFormat::Slack) => "webhook (Slack)".to_owned(),
+        });
+    }
+    channels.extend(notify.email.as_ref().map(|email| format!("e-mail to {}", email.to.join(", "))));
+    channels.extend(notify.sns.as_ref().map(|_| "SNS topic".to_owned()));
+    let events: Vec<&str> = notify.on.iter().map(|e| e.as_str()).collect();
+    let mut parts = Vec::new();
+    if !channels.is_empty() {
+        parts.push(format!(
+            "{}, of {}",
+            channels.join("; "),
+            if events.is_empty() { "nothing".to_owned() } else { events.join(", ") }
+        ));
+    }
+    parts.extend(notify.heartbeat.as_ref().map(|_| "a heartbeat address is called when a backup begins and ends".to_owned()));
+    if parts.is_empty() { "nobody is told".to_owned() } else { parts.join("; ") }
+}
+
 fn rules(rules: Option<&Rules>) -> Vec<String> {
     let Some(rules) = rules else { return vec!["every backup stays: there is no [retention]".to_owned()] };
     let mut lines = Vec::new();
@@ -325,6 +352,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "  {}  {hook}", if i == 0 { "hooks    " } else { "         " })?;
         }
         writeln!(f, "  health     {}", self.health)?;
+        writeln!(f, "  notify     {}", self.notify)?;
         writeln!(f, "  verify     {}", self.verify)?;
         write_runs(f, &self.next_verifications)?;
         writeln!(f, "  retention  keeps")?;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document;
 use super::vault::Vault;
-use crate::base::clock::elapsed;
+use crate::base::clock::{add, elapsed};
 use crate::base::ids::{BackupId, RunId};
 use crate::base::limits::{NOTICES_KEPT, NOTIFY_CLAIM};
 use crate::base::{Error, Kind, Result, ResultExt};
@@ -92,6 +92,18 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Whose sending begins now.
+    pub fn begin(channel: &str, now: Timestamp) -> Self {
+        Self {
+            channel: channel.to_owned(),
+            state: DeliveryState::Pending,
+            tries: 1,
+            last_try_at: now,
+            next_try_at: Some(add(now, NOTIFY_CLAIM)),
+            error: None,
+        }
+    }
+
     /// Whether nobody will send it again.
     pub const fn is_settled(&self) -> bool {
         matches!(self.state, DeliveryState::Sent | DeliveryState::GivenUp)
@@ -274,5 +286,5 @@ pub fn broken(newest: &[Notice], channels: &[&str], now: Timestamp) -> Vec<Broke
 /// When a message that failed `tries` times may be sent again; `None`: never.
 pub fn next_try(at: Timestamp, tries: u32, now: Timestamp, pauses: &[Duration], max_age: Duration) -> Option<Timestamp> {
     let pause = pauses.get((tries as usize).checked_sub(1)?)?;
-    (elapsed(at, now) < max_age).then(|| crate::base::clock::add(now, *pause))
+    (elapsed(at, now) < max_age).then(|| add(now, *pause))
 }

@@ -17,6 +17,7 @@ mod labels;
 mod lesser;
 mod main_job;
 mod misled;
+mod notify;
 mod operations;
 mod policies;
 mod readme;

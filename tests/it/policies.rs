@@ -199,3 +199,50 @@ fn the_folder_is_found_where_it_is_said_to_be() {
     assert_eq!(policy::directory(Some(Path::new("here")), &env), Path::new("here"));
     assert_eq!(policy::directory(None, &env), Path::new("/srv/policies"));
 }
+
+#[test]
+fn who_is_told_is_checked() {
+    let notify = |text: &str| format!("{GOOD}[health]\nmax_age = \"26h\"\n[notify]\n{text}\n");
+    let dir = folder(&[
+        ("design.toml", &notify("on = [\"failure\", \"recovery\", \"stale\"]\nwebhook = \"${SLACK_WEBHOOK}\"")),
+        ("events.toml", &notify("on = [\"failed\", \"lease-lost\", \"stale\", \"stale\"]\nwebhook = \"${HOOK}\"")),
+        (
+            "keys.toml",
+            &notify("webhok = \"${HOOK}\"\nformat = \"teams\"\n[notify.mail]\nto = [\"a@b\"]\n[notify.sns]\narn = \"x\""),
+        ),
+        (
+            "literal.toml",
+            &notify(
+                "webhook = \"https://hooks.slack.com/services/hunter2\"\nformat = \"json\"\nheartbeat = \"http://hc.example/hunter3\"",
+            ),
+        ),
+        (
+            "mail.toml",
+            &notify(
+                "[notify.email]\nsmtp = \"smtp://app:hunter4@mail.example/x\"\nfrom = \"ops\"\nto = [\"a@b.example\", \"c d@e\"]",
+            ),
+        ),
+        ("nobody.toml", &notify("on = []")),
+        ("nowhere.toml", &notify("format = \"slack\"\n[notify.email]\nsmtp = \"${SMTP}\"\nto = []")),
+        ("topic.toml", &notify("[notify.sns]\ntopic = \"backups\"")),
+    ]);
+    let report = policy::check(dir.path()).expect("read folder");
+    let prefix = format!("{}/", dir.path().display());
+    let text = report.to_string().replace(&prefix, "").replace(&dir.path().display().to_string(), "DIR");
+    assert!(!text.contains("hunter"), "{text}");
+    insta::assert_snapshot!("notify", text);
+    let usable: Vec<&str> = report.policies.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(usable, ["design", "nobody"], "{report}");
+    let explained = policy::explain::explain(&report.policies[0], None, "2026-11-22T17:00:00Z".parse().expect("time"));
+    assert_eq!(explained.notify, "webhook, of failure, recovery, stale");
+}
+
+#[test]
+fn a_plain_address_is_refused_when_a_reference_leads_to_it() {
+    let dir = folder(&[("a.toml", &format!("{GOOD}[notify]\nwebhook = \"${{HOOK}}\"\n"))]);
+    let policy = policy::load(dir.path(), "a").expect("load").policy;
+    let webhook = policy.notify.webhook.expect("a webhook");
+    let error = webhook.resolve(&Environment::fixed([("HOOK", "http://hooks.example/hunter2")])).expect_err("plain");
+    assert!(error.to_string().contains("notify.webhook") && !format!("{error:?}").contains("hunter2"), "{error}");
+    assert!(webhook.resolve(&Environment::fixed([("HOOK", "http://127.0.0.1:1/x")])).is_ok());
+}

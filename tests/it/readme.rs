@@ -1,8 +1,6 @@
 //! Every command that the README and docs/OPERATIONS.md show is run as it stands; only the times of day are replaced by the present one.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use crate::support::cli::{Home, StoreKind, drop_database, finish, new_name};
 use crate::support::server::Server;
@@ -34,12 +32,12 @@ async fn every_command_works(page: &str, purpose: &str, at_least: usize) {
         let target = new_name("readme_copy");
         let typed = line.replace("\"14:05\"", "now").replace("\"2h ago\"", "now");
         let prepared = home.command(&[]);
-        let mut command = Command::new("sh");
+        let mut command = std::process::Command::new("sh");
         command.envs(prepared.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(home.path());
         command.env("PATH", &path).env("GIT_SHA", "0123abc").env("RESTORE_URL", server.url(&target));
-        if line.starts_with("pgkeep serve") {
+        if typed.starts_with("pgkeep serve") {
             command.args(["-c", &format!("exec {typed} --listen 127.0.0.1:0")]);
-            serves(command, &line);
+            serves_until_told(command);
         } else {
             command.args(["-c", &typed]);
             finish(command, &[&line]).exits(0);
@@ -49,15 +47,16 @@ async fn every_command_works(page: &str, purpose: &str, at_least: usize) {
     source.remove().await;
 }
 
-/// A daemon is right when it serves until it is told to end.
-fn serves(mut command: Command, line: &str) {
-    let mut daemon = command.stderr(Stdio::piped()).spawn().expect("start");
-    let mut said = BufReader::new(daemon.stderr.take().expect("stderr")).lines().map_while(Result::ok);
-    assert!(said.any(|l| l.contains("listening")), "`{line}` ended before it served");
-    let told = Command::new("kill").arg(daemon.id().to_string()).status().expect("kill");
+/// A daemon starts, and ends well when it is asked to.
+fn serves_until_told(mut command: std::process::Command) {
+    use std::io::BufRead as _;
+    let mut daemon = command.stderr(std::process::Stdio::piped()).spawn().expect("start pgkeep serve");
+    let mut lines = std::io::BufReader::new(daemon.stderr.take().expect("stderr")).lines();
+    assert!(lines.any(|line| line.expect("a line").contains("listening")), "it never listens");
+    let told = std::process::Command::new("kill").arg(daemon.id().to_string()).status().expect("kill");
     assert!(told.success());
-    said.for_each(drop);
-    assert!(daemon.wait().expect("wait").success(), "`{line}` ends well when it is told to");
+    lines.for_each(drop);
+    assert!(daemon.wait().expect("wait").success());
 }
 
 #[tokio::test]

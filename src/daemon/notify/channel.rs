@@ -63,7 +63,7 @@ impl Channel {
             }
         };
         // Each has timeouts of its own, but a conversation of many small steps may still take long.
-        tokio::time::timeout(timeout, work)
+        tokio::time::timeout(timeout + timeout / 4, work)
             .await
             .unwrap_or_else(|_| Err(Error::unavailable(format!("no answer within {} s", timeout.as_secs_f64()))))
     }

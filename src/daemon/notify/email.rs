@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use lettre::message::header::ContentType;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder};
 use lettre::transport::smtp::{self, AsyncSmtpTransport};
 use lettre::{AsyncTransport as _, Tokio1Executor};
@@ -43,6 +43,8 @@ fn compose(from: &str, to: &[String], message: &Message) -> Result<lettre::Messa
         .message_id(Some(format!("<{}@pgkeep.invalid>", notice.id)))
         // All that is said about one problem becomes one thread.
         .references(format!("<{}.{}.{}@pgkeep.invalid>", message.policy, notice.topic.as_str(), notice.since.as_second()))
+        // No absence note, please.
+        .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
         .header(ContentType::TEXT_PLAIN);
     for recipient in to {
         builder = builder.to(mailbox(recipient)?);

@@ -174,7 +174,7 @@ fn cause(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn end<'a>(kind: RunKind, outcome: Outcome<'a>) -> RunEnd<'a> {
+    fn end(kind: RunKind, outcome: Outcome<'_>) -> RunEnd<'_> {
         RunEnd { kind, run: None, backup: None, outcome, tail: None }
     }
 

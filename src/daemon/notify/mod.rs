@@ -7,12 +7,14 @@
 //! For the runner: [`Notifier::run_started`] and [`Notifier::run_ended`] around each run are all that is needed; they choose the events, call
 //! the heartbeat and send again what is due. The daemon's loop calls [`Notifier::tell`] with [`Event::stale`] or [`Event::fresh`] whenever it
 //! has looked at a policy's health (that costs a request to the store only when something may have changed), and [`Notifier::retry_due`] every
-//! minute. [`Notifier::counts`] is for metrics. A command without a daemon does the same through [`watched`].
+//! minute. [`Notifier::counts`] is for metrics. Commands tell the same as the daemon, since the same runner carries out their runs.
 //!
 //! Nothing here fails or blocks a run: every call returns within about a minute whatever receivers and store do, and an error becomes a
 //! record in the vault, a warning in the log, a number in the metrics and a problem in `status`. Where the vault cannot be reached messages are
 //! sent all the same; what was told is then known to this process alone.
 
+mod beats;
+mod book;
 mod channel;
 pub mod check;
 mod counts;
@@ -27,7 +29,6 @@ mod retry;
 mod scrub;
 mod sns;
 mod tail;
-mod watched;
 mod webhook;
 
 pub use counts::ChannelCounts;
@@ -36,4 +37,3 @@ pub use heartbeat::Beat;
 pub use notifier::{Limits, Notifier};
 pub(super) use scrub::Scrub;
 pub use tail::Tail;
-pub use watched::watched;

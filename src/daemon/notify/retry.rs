@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 
+use super::book::Book;
 use super::notifier::Notifier;
 use crate::base::Result;
 use crate::base::clock::{add, elapsed};
@@ -19,13 +20,12 @@ impl Notifier {
     /// process. Cheap when nothing is due; call it every minute and after each run.
     pub async fn retry_due(&self, policy: &Policy, vault: Option<&Vault>) {
         let now = self.clock.now();
-        if (policy.notify.channels().is_empty() && policy.notify.heartbeat.is_none()) || !self.scan_is_due(policy, now) {
+        if (policy.notify.channels().is_empty() && policy.notify.heartbeat.is_none()) || !self.book().scan_is_due(policy, now) {
             return;
         }
         for topic in Topic::ALL {
-            if let Some(notice) = self.unrecorded(policy, topic)
-                && let Some(claimed) = self.claim(policy, &notice, now)
-            {
+            let unrecorded = self.book().unrecorded(policy, topic).cloned();
+            if let Some(claimed) = unrecorded.and_then(|notice| self.claim(policy, &notice, now)) {
                 self.deliver(policy, None, claimed).await;
             }
         }
@@ -49,7 +49,9 @@ impl Notifier {
         let logs = Logs::list(vault).await?;
         let mut waiting = Vec::new();
         for topic in Topic::ALL {
-            if self.unrecorded(policy, topic).is_some() || self.is_settled(policy, topic, logs.last_number(topic)) {
+            let number = logs.last_number(topic);
+            let known = |book: &Book| book.unrecorded(policy, topic).is_some() || book.is_settled(policy, topic, number);
+            if known(&self.book()) {
                 continue;
             }
             let Some((notice, etag)) = logs.last(vault, topic).await? else { continue };

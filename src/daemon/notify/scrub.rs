@@ -55,7 +55,6 @@ impl Scrub {
 
     /// An address of which the password is the secret.
     fn credentials(&mut self, url: &Secret<String>) {
-        self.0.push(url.clone());
         let Ok(parsed) = url::Url::parse(url.expose()) else { return };
         self.0.extend(parsed.password().map(|p| Secret::new(p.to_owned())));
         self.0.extend(parsed.password().and_then(decoded).map(Secret::new));
@@ -70,16 +69,36 @@ fn decoded(text: &str) -> Option<String> {
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
         let digits = if first == b'%' { after.get(..2).and_then(|d| std::str::from_utf8(d).ok()) } else { None };
-        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
+        let byte = digits.and_then(|d| u8::from_str_radix(d, 16).ok());
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[2..] } else { after };
     }
     String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_in_every_form_in_which_they_may_turn_up() {
+        let mut scrub = Scrub::default();
+        scrub.credentials(&Secret::new("smtp://app:p%40ss%2Fword@mail.example:587".to_owned()));
+        scrub.address(&Secret::new("https://hooks.example/services/T0123456/abcdefgh1?key=zyxwvut".to_owned()));
+        for text in [
+            "535 p@ss/word",
+            "535 p%40ss%2Fword",
+            "see https://hooks.example/services/T0123456/abcdefgh1?key=zyxwvut",
+            "no such token abcdefgh1",
+            "GET /x?key=zyxwvut",
+            "from postgres://a:b@c to postgres://d:other-secret@f",
+        ] {
+            let clean = scrub.clean(text);
+            for secret in ["ss/word", "ss%2Fword", "abcdefgh1", "zyxwvut", "other-secret"] {
+                assert!(!clean.contains(secret), "{clean}");
+            }
+        }
+        assert_eq!(scrub.clean("nothing  secret\n here"), "nothing  secret\n here");
+        assert_eq!(decoded("a%4"), Some("a%4".to_owned()));
+    }
 }

@@ -36,7 +36,7 @@ pub(super) async fn send(topic: &str, message: &Message, timeout: Duration) -> R
         .message(by_protocol(message).to_string())
         .message_attributes("policy", attribute(&message.policy)?)
         .message_attributes("event", attribute(&message.notice.event)?);
-    if topic.ends_with(".fifo") {
+    if topic.rsplit('.').next() == Some("fifo") {
         request = request.message_group_id(&message.policy).message_deduplication_id(&message.notice.id);
     }
     request.send().await.map(|_| ()).map_err(|e| failed(&e))
