@@ -42,16 +42,15 @@ impl Gate {
 
     /// Runs `work` when it is this policy's turn, in the order of asking.
     async fn pass<T>(&self, policy: &str, stop: &Shutdown, work: impl Future<Output = T>) -> Result<T> {
-        let turn = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_) => {
-                self.queue(|queue| queue.push(policy.to_owned()));
-                let waiting =
-                    async { Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed")) };
-                let turn = stop.guard(waiting).await;
-                self.queue(|queue| queue.retain(|name| name != policy));
-                turn?
-            }
+        let turn = if let Ok(turn) = Arc::clone(&self.places).try_acquire_owned() {
+            turn
+        } else {
+            self.queue(|queue| queue.push(policy.to_owned()));
+            let waiting =
+                async { Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed")) };
+            let turn = stop.guard(waiting).await;
+            self.queue(|queue| queue.retain(|name| name != policy));
+            turn?
         };
         let done = work.await;
         drop(turn);

@@ -15,7 +15,7 @@ use crate::base::clock::{self, elapsed};
 use crate::base::ids::RunId;
 use crate::base::{Error, Kind, Result};
 use crate::jobs::Context;
-use crate::jobs::due::{History, NotDue};
+use crate::jobs::due::{self, History, NotDue};
 use crate::jobs::health::{self, PolicyStatus};
 use crate::jobs::run::Order;
 use crate::policy::due::{Action, Due, Standing};
@@ -233,8 +233,15 @@ impl Keeper {
 
     async fn read(&mut self, now: Timestamp, busy: bool) -> Result<Look> {
         let vault = self.open().await?;
-        let history = History::read_unless(&vault, &self.policy, &mut self.known).await?;
+        let mut history = History::read_unless(&vault, &self.policy, &mut self.known).await?;
         let holder = lease::holder(&vault).await?;
+        if holder.is_none() && !busy && history.has_stale() {
+            match due::settle(&self.cx, &vault).await {
+                Ok(()) => history = History::read_unless(&vault, &self.policy, &mut self.known).await?,
+                // Somebody else was faster, and does the same.
+                Err(error) => tracing::info!(policy = self.name(), "runs that were killed are left to others: {error}"),
+            }
+        }
         let status = health::judge(self.name(), Some(&self.policy), Some(&vault), now).await?;
         let standings = [RunKind::Backup, RunKind::Verify].map(|kind| (kind, history.standing(&vault, &self.policy, kind)));
         self.show(&history, holder.as_ref(), &status, &standings, now);
@@ -334,7 +341,6 @@ impl Keeper {
             p.notifications_failed = failed;
         });
     }
-
 }
 
 fn slot_state(standing: &Standing) -> SlotState {

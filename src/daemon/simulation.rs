@@ -250,7 +250,7 @@ impl Daemon {
         let state = State::new("host", clock.now(), 2);
         let notifier = Notifier::new(clock.clone(), cx.env.clone());
         let (inbox, receiver) = mpsc::channel(1);
-        let desk = Desk {
+        let own = Desk {
             keeper: Keeper::new(policy.clone(), &cx, &state, notifier).opened(vault.clone()),
             clock,
             body: Arc::new(MadeUp { cx, vault, random: random.clone() }),
@@ -260,7 +260,7 @@ impl Daemon {
             timer: None,
             shutdown: shutdown.clone(),
         };
-        Self { life, shutdown, task: tokio::spawn(desk.serve()), _inbox: inbox }
+        Self { life, shutdown, task: tokio::spawn(own.serve()), _inbox: inbox }
     }
 
     fn is_awake(&self) -> bool {
@@ -410,7 +410,7 @@ fn check(year: &Year, runs: &[Run], what: &str) -> (usize, usize) {
 }
 
 async fn simulate(name: &str, cron: &str, zone: &str, more: &str, seed: u64) {
-    println!("{zone}: PGKEEP_SEED={seed}");
+    say(&format!("{zone}: PGKEEP_SEED={seed}"));
     let folder = tempfile::tempdir().expect("folder");
     let text = format!(
         "[source]\nkind = \"postgres\"\nurl = \"postgres://x/y\"\n[store]\nurl = \"file:///nowhere\"\n[schedule]\ncron = \"{cron}\"\ntimezone = \"{zone}\"\n{more}\n"
@@ -443,10 +443,16 @@ async fn simulate(name: &str, cron: &str, zone: &str, more: &str, seed: u64) {
     let runs = runs::newest(&vault, usize::MAX).await.expect("runs");
     let (covered, missed) = check(&year, &runs, &format!("{zone}, seed {seed}"));
     let failed = runs.iter().filter(|r| r.state != RunState::Succeeded).count();
-    println!("{zone}: {covered} slots covered, {missed} missed for a reason, {failed} runs failed, {} kills", year.killed);
+    let killed = year.killed;
+    say(&format!("{zone}: {covered} slots covered, {missed} missed for a reason, {failed} runs failed, {killed} kills"));
     assert!(covered > 20 * missed / 3 && failed > 20 && year.killed > 20, "the simulation is not what it is meant to be");
     let ids: std::collections::BTreeSet<&RunId> = runs.iter().map(|r| &r.run).collect();
     assert_eq!(ids.len(), runs.len());
+}
+
+#[allow(clippy::disallowed_macros, reason = "what a test that fails has to say")]
+fn say(text: &str) {
+    println!("{text}");
 }
 
 fn seed() -> u64 {

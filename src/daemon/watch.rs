@@ -98,7 +98,7 @@ impl Watch {
     pub(super) fn record(&self, record: &Run) {
         if let Some(run) = &mut self.seen().run {
             run.run = record.run.clone();
-            run.backup = record.backup.clone();
+            run.backup.clone_from(&record.backup);
             run.label.clone_from(&record.label);
         }
         self.publish();

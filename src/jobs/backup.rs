@@ -110,9 +110,9 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     };
     let known = cx.find_vault(name).await?.1.is_some();
     let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
-    let (held, target, id) = (&vault, &target, &id);
-    let head = under_lease(cx, held, "backup", Purpose::Write, |lease, shutdown| async move {
-        let vault = held;
+    let (place_of, target, id) = (&vault, &target, &id);
+    let head = under_lease(cx, place_of, "backup", Purpose::Write, |lease, shutdown| async move {
+        let vault = place_of;
         let run = RunId::from(id);
         let claim = match options.order.slot {
             Some(slot) => Some(due::claim(cx, vault, &lease, policy, RunKind::Backup, slot, &run).await?),

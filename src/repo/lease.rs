@@ -283,7 +283,8 @@ impl Lease {
                     if lease.check().is_err() {
                         tracing::error!(%error, "the lease is lost");
                         let gone = Arc::clone(&lease);
-                        shutdown.cancel_because(move || gone.check().err().unwrap_or_else(|| gone.lost("it could not be renewed")));
+                        shutdown
+                            .cancel_because(move || gone.check().err().unwrap_or_else(|| gone.lost("it could not be renewed")));
                         return;
                     }
                     wait = pause;

@@ -75,7 +75,10 @@ impl Soak<'_> {
             1 => drop(self.ask(daemon, "cancel").await),
             2 => {
                 let name = &self.source.name;
-                self.source.server.admin(&[format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")]).await;
+                self.source
+                    .server
+                    .admin(&[format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")])
+                    .await;
             }
             3 | 4 => {
                 let mut victim = self.victim.take().expect("runs");
