@@ -24,6 +24,7 @@ mod readme;
 mod restore;
 mod scale;
 mod serve;
+mod serve_http;
 mod store;
 mod support;
 mod tls;
