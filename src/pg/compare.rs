@@ -329,7 +329,7 @@ async fn read_piece(session: &Session, statement: &str) -> Result<Found> {
 }
 
 async fn add_rows(session: &Session, statement: &str, fingerprint: &mut Fingerprint) -> Result<(), tokio_postgres::Error> {
-    let mut copy = session.copy_out(statement).await?;
+    let mut copy = session.copy_out(&[statement]);
     while let Some(rows) = copy.next().await? {
         rows.for_each(|row| fingerprint.add(row));
     }

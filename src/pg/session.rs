@@ -257,9 +257,9 @@ impl Session {
         self.client.query_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
     }
 
-    /// Starts a `COPY … TO STDOUT`, one at a time.
-    pub(crate) async fn copy_out(&self, sql: &str) -> Result<Rows, tokio_postgres::Error> {
-        Ok(self.wire.rows(self.client.copy_out(sql).await?))
+    /// The rows of `COPY … TO STDOUT` statements, one after the other; nothing else may run in the session meanwhile.
+    pub(crate) fn copy_out(&self, statements: &[&str]) -> Rows<'_> {
+        self.wire.rows(&self.client, statements)
     }
 
     async fn read_version(&self) -> Result<Version> {

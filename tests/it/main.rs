@@ -22,6 +22,7 @@ mod operations;
 mod policies;
 mod readme;
 mod restore;
+mod restore_rows;
 mod scale;
 mod serve;
 mod serve_http;

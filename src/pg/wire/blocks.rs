@@ -12,13 +12,15 @@ pub(super) const BLOCK: usize = 256 << 10;
 /// Blocks that wait for the reader; after that the server waits.
 const DEPTH: usize = 2;
 
-/// Whole messages of kind `CopyData`, as they came: a header and a row each.
+/// Whole messages of kind `CopyData`, as they came: a header and a row each; all of one COPY.
 #[derive(Debug, Default)]
 pub(super) struct Block {
     /// What was read from the connection.
     pub(super) memory: Vec<u8>,
     /// Where in it the messages are.
     pub(super) messages: Range<usize>,
+    /// No row of this COPY comes after it.
+    pub(super) is_last: bool,
 }
 
 impl Block {
@@ -46,7 +48,7 @@ struct Queue {
     giver: Option<Waker>,
     /// The reader, when it waits for rows.
     taker: Option<Waker>,
-    /// Nobody wants the rest of these rows.
+    /// Nobody wants rows: those of a COPY that was given up still come.
     unwanted: bool,
 }
 
@@ -82,11 +84,9 @@ impl Blocks {
         empty.unwrap_or_else(|| vec![0; BLOCK])
     }
 
-    /// A COPY begins: its rows have nothing to do with what was there.
-    pub(super) fn begin(&self) {
-        let mut queue = self.lock();
-        queue.full.clear();
-        queue.unwanted = false;
+    /// Whether rows of a COPY that was given up may still come.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().unwanted
     }
 
     /// A block, if there is one; else the task of `cx` is woken when one comes.
@@ -112,7 +112,7 @@ impl Blocks {
         }
     }
 
-    /// Nobody takes blocks any more, until the next COPY begins.
+    /// Nobody takes blocks any more.
     pub(super) fn abandon(&self) {
         let mut queue = self.lock();
         queue.unwanted = true;

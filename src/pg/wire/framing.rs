@@ -20,7 +20,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 const SMALL: usize = 8 << 10;
 pub(super) const HEADER: usize = 5;
 const COPY_DATA: u8 = b'd';
+/// Before and behind the rows of one COPY: of no interest to the driver, which could not tell one COPY of a query from the next.
 const COPY_OUT_RESPONSE: u8 = b'H';
+const COPY_DONE: u8 = b'c';
 
 /// How to pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +41,10 @@ pub(super) struct Framing {
     from: usize,
     rows_to: usize,
     to: usize,
-    /// Bytes of the message at `from` that the driver has not got yet.
+    /// Bytes of the message at `from` that are not dealt with yet.
     message: usize,
+    /// The driver does not get that message.
+    hidden: bool,
     /// Bytes read since the last message that was no row.
     brought: usize,
     /// The socket was read empty not long ago.
@@ -67,6 +71,7 @@ impl Framing {
             rows_to: 0,
             to: 0,
             message: 0,
+            hidden: false,
             brought: 0,
             drained: false,
             pause: None,
@@ -123,8 +128,11 @@ impl Framing {
     fn take_apart(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> io::Result<bool> {
         loop {
             if self.message > 0 {
-                let count = self.message.min(self.to - self.from).min(out.remaining());
-                out.put_slice(&self.memory[self.from..self.from + count]);
+                let mut count = self.message.min(self.to - self.from);
+                if !self.hidden {
+                    count = count.min(out.remaining());
+                    out.put_slice(&self.memory[self.from..self.from + count]);
+                }
                 self.from += count;
                 self.rows_to = self.from;
                 self.message -= count;
@@ -142,22 +150,23 @@ impl Framing {
                         if !self.rows.has_room(cx) {
                             return Ok(true);
                         }
-                        self.hand_over();
+                        self.hand_over(false);
                     }
                     self.make_room(length.unwrap_or(HEADER));
                     return Ok(false);
                 }
                 Next::Message(kind, length) => {
                     // What comes after the rows must not overtake them.
-                    if has_rows {
+                    if has_rows || kind == COPY_DONE {
                         if !self.rows.has_room(cx) {
                             return Ok(true);
                         }
-                        self.hand_over();
+                        self.hand_over(kind == COPY_DONE);
                     }
-                    (self.message, self.brought) = (length, 0);
-                    if kind == COPY_OUT_RESPONSE {
-                        self.rows.begin();
+                    self.message = length;
+                    self.hidden = matches!(kind, COPY_OUT_RESPONSE | COPY_DONE);
+                    if !self.hidden {
+                        self.brought = 0;
                     }
                 }
             }
@@ -177,11 +186,11 @@ impl Framing {
     }
 
     /// Hands the rows over and goes on in other memory.
-    fn hand_over(&mut self) {
+    fn hand_over(&mut self, is_last: bool) {
         let messages = self.from..self.rows_to;
         let rest = self.memory[self.rows_to..self.to].to_vec();
         let memory = std::mem::take(&mut self.memory);
-        self.memory = self.rows.hand_over(Block { memory, messages });
+        self.memory = self.rows.hand_over(Block { memory, messages, is_last });
         self.memory[..rest.len()].copy_from_slice(&rest);
         (self.from, self.rows_to, self.to) = (0, 0, rest.len());
     }
@@ -227,11 +236,13 @@ mod tests {
     use super::super::blocks::split_first;
     use super::*;
 
+    const END: &[u8] = b"<end of the rows>";
+
     /// A message: rows, or anything else.
     fn message() -> impl Strategy<Value = (u8, Vec<u8>)> {
         let length = prop_oneof![20 => 0..200usize, 1 => 0..3 * BLOCK];
-        (prop_oneof![6 => Just(COPY_DATA), 1 => Just(b'C'), 1 => Just(b'N')], length)
-            .prop_map(|(kind, length)| (kind, (0..length).map(|i| (i % 251) as u8).collect()))
+        let kind = prop_oneof![8 => Just(COPY_DATA), 1 => Just(b'C'), 1 => Just(b'N'), 1 => Just(COPY_DONE), 1 => Just(COPY_OUT_RESPONSE)];
+        (kind, length).prop_map(|(kind, length)| (kind, (0..length).map(|i| (i % 251) as u8).collect()))
     }
 
     fn encode(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
@@ -239,7 +250,8 @@ mod tests {
         messages.iter().flat_map(one).collect()
     }
 
-    /// Sends `bytes` in pieces and reads them in pieces of at most `room`; returns what the driver sees, and the rows.
+    /// Sends `bytes` in pieces and reads them in pieces of at most `room`; returns what the driver sees, and the rows, with a mark at the end of each
+    /// COPY.
     async fn divert(bytes: Vec<u8>, piece: usize, room: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (mut server, client) = tokio::io::duplex(1 << 16);
         let send = async move {
@@ -264,12 +276,15 @@ mod tests {
         let mut rows = Vec::new();
         let append = |rows: &mut Vec<u8>, block: &Block| {
             let mut messages = block.messages();
-            assert!(!messages.is_empty());
+            assert!(!messages.is_empty() || block.is_last);
             while let Some((row, rest)) = split_first(messages) {
                 rows.extend_from_slice(row);
                 messages = rest;
             }
             assert!(messages.is_empty(), "a torn row was handed over");
+            if block.is_last {
+                rows.extend_from_slice(END);
+            }
         };
         let reader = async {
             loop {
@@ -299,9 +314,15 @@ mod tests {
             messages.push((b'Z', vec![b'I']));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
             let (seen, rows) = runtime.block_on(divert(encode(&messages), piece, room)).expect("well-formed");
-            let (expected, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(kind, _)| *kind == COPY_DATA);
+            let (ours, others): (Vec<_>, Vec<_>) =
+                messages.into_iter().partition(|(kind, _)| [COPY_DATA, COPY_OUT_RESPONSE, COPY_DONE].contains(kind));
             prop_assert_eq!(seen, encode(&others));
-            prop_assert!(rows == expected.into_iter().flat_map(|(_, body)| body).collect::<Vec<_>>());
+            let expected = ours.into_iter().flat_map(|(kind, body)| match kind {
+                COPY_DATA => body,
+                COPY_DONE => END.to_vec(),
+                _ => Vec::new(),
+            });
+            prop_assert!(rows == expected.collect::<Vec<_>>());
         }
     }
 
