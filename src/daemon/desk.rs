@@ -94,7 +94,7 @@ impl Desk {
     /// Serves until the policy retires or the daemon stops; a run that goes on is ended first.
     pub(super) async fn serve(mut self) {
         let mut running: Option<Running> = None;
-        let mut retiring = false;
+        let (mut retiring, mut closed) = (false, false);
         loop {
             if (retiring || self.shutdown.is_cancelled()) && running.is_none() {
                 return;
@@ -107,13 +107,14 @@ impl Desk {
                         self.keeper.ended(&job, &ended);
                     }
                 }
-                message = self.inbox.recv() => match message {
+                message = self.inbox.recv(), if !closed => match message {
                     Some(Message::Request(envelope)) => {
                         let answer = self.answer(envelope.request, &mut running, retiring);
                         let _ = envelope.answer.send(answer);
                     }
                     Some(Message::Replace(policy)) => self.keeper.replace(policy),
-                    Some(Message::Retire) | None => retiring = true,
+                    Some(Message::Retire) => retiring = true,
+                    None => (retiring, closed) = (true, true),
                 },
                 () = self.bell.notified() => {}
                 () = self.clock.sleep(again_in) => {}
