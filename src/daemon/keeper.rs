@@ -180,9 +180,9 @@ impl Keeper {
                 // The vault does not know that it was tried, so nothing in it holds the next try up.
                 let ours = !NotDue::marks(error) && error.kind() != Kind::Conflict;
                 if ours {
-                    tracing::error!(policy = self.name(), kind = ?job.work.kind(), %error, "a run could not begin");
+                    tracing::error!(policy = self.name(), kind = job.work.kind().name(), %error, "a run could not begin");
                 } else {
-                    tracing::info!(policy = self.name(), kind = ?job.work.kind(), "not started: {error}");
+                    tracing::info!(policy = self.name(), kind = job.work.kind().name(), "not started: {error}");
                 }
                 if job.work.kind() == RunKind::Prune {
                     return;

@@ -325,7 +325,7 @@ impl Attendant for Attendance {
     async fn begun(&self, run: &mut Run) -> Result<()> {
         self.watch.record(run);
         let Some(policy) = &self.policy else { return Ok(()) };
-        tracing::info!(policy = %policy.name, run = %run.run, kind = ?run.kind, slot = ?run.slot, attempt = run.attempt, "run begins");
+        tracing::info!(policy = %policy.name, run = %run.run, kind = run.kind.name(), slot = run.slot.map(tracing::field::display), attempt = run.attempt, "run begins");
         self.notifier.run_started(policy, run.kind).await;
         if run.kind != RunKind::Backup || policy.hooks.before.is_none() {
             return Ok(());
@@ -351,9 +351,9 @@ impl Attendant for Attendance {
     async fn ended(&self, vault: &Vault, run: &Run, outcome: Result<(), &Error>) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.state);
         match outcome {
-            Ok(()) => tracing::info!(policy = vault.policy(), run = %run.run, kind = ?run.kind, "run succeeded"),
+            Ok(()) => tracing::info!(policy = vault.policy(), run = %run.run, kind = run.kind.name(), "run succeeded"),
             Err(error) if self.shown.is_some() => {
-                tracing::error!(policy = vault.policy(), run = %run.run, kind = ?run.kind, state = ?run.state, %error, "run ended");
+                tracing::error!(policy = vault.policy(), run = %run.run, kind = run.kind.name(), state = run.state.name(), %error, "run ended");
             }
             Err(_) => {}
         }

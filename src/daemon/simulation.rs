@@ -476,7 +476,9 @@ async fn a_year_in_paris() {
 
 #[tokio::test]
 async fn a_year_in_new_york() {
-    tokio::spawn(simulate("new-york", "30 1,2,13 * * *", "America/New_York", "jitter = \"5m\"", seed())).await.expect("simulated");
+    tokio::spawn(simulate("new-york", "30 1,2,13 * * *", "America/New_York", "jitter = \"5m\"", seed()))
+        .await
+        .expect("simulated");
 }
 
 #[tokio::test]
