@@ -47,6 +47,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokio_cron_scheduler", &["daemon/scheduler"]),
     ("sd_notify", &["daemon/"]),
     ("prometheus_client", &["daemon/metrics"]),
+    ("subtle", &["daemon/web"]),
 ];
 
 const MAX_FILE_LINES: usize = 900;

@@ -169,6 +169,12 @@ fn the_systemd_unit_is_valid_and_locked_down() {
         assert_eq!(settings.get(key).map(String::as_str), Some(value), "{key}");
     }
     assert!(settings.contains_key("WatchdogSec"));
+    let users = Command::new("systemd-sysusers")
+        .arg("--dry-run")
+        .arg(deploy("systemd/pgkeep.sysusers"))
+        .output()
+        .expect("run systemd-sysusers");
+    assert!(users.status.success(), "systemd-sysusers: {}", String::from_utf8_lossy(&users.stderr));
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("pgkeep.service");
     let drop_in = text(&deploy("systemd/credentials.conf"));

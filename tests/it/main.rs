@@ -23,6 +23,7 @@ mod policies;
 mod readme;
 mod restore;
 mod serve;
+mod serve_http;
 mod store;
 mod support;
 mod tls;

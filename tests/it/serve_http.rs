@@ -33,7 +33,7 @@ impl Drop for Daemon {
 impl Daemon {
     /// Starts the binary on a free port and waits until it says where it listens.
     fn start(mut command: Command) -> Self {
-        command.args(["-v", "serve", "--listen", "127.0.0.1:0"]).env("PGKEEP_API_TOKEN", TOKEN);
+        command.args(["serve", "--listen", "127.0.0.1:0"]).env("PGKEEP_API_TOKEN", TOKEN);
         let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("start pgkeep serve");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr")).lines();
         let mut said = Vec::new();
@@ -157,7 +157,9 @@ async fn runs_by_http_are_real_and_metrics_have_the_documented_names() {
     promtool(&["check", "metrics"], scrapes.last().map(String::as_str));
 
     let password = url::Url::parse(&source.url()).expect("URL").password().expect("a password").to_owned();
-    for path in ["/api/v1/policies", "/api/v1/runs", "/api/v1/proofs", "/api/v1/backups", "/api/v1/backups/books/latest", "/metrics"] {
+    for path in
+        ["/api/v1/policies", "/api/v1/runs", "/api/v1/proofs", "/api/v1/backups", "/api/v1/backups/books/latest", "/metrics"]
+    {
         let text = daemon.get(path).await;
         assert!(!text.contains(&password) && !text.contains(TOKEN), "{path} tells a secret");
     }
@@ -199,7 +201,9 @@ async fn a_store_that_hangs_holds_up_nobody_else() {
         assert!(answer.is_ok(), "{path} waits for the store");
     }
     assert!(waiting.iter().all(|w| !w.is_finished()), "those who asked for what is in the store do wait");
-    tokio::time::timeout(quickly, daemon.until("there", |s| s["checked_at"].is_string())).await.expect("the other policy is looked after");
+    tokio::time::timeout(quickly, daemon.until("there", |s| s["checked_at"].is_string()))
+        .await
+        .expect("the other policy is looked after");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     drop(daemon);
     source.remove().await;
