@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Kind, Result};
+use super::{Error, Result};
 
 /// How long cancelled work may take to clean up behind itself before it is dropped.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -18,11 +18,13 @@ pub struct Shutdown {
     parent: Option<Arc<Shutdown>>,
 }
 
-#[derive(Debug)]
-struct Reason {
-    kind: Kind,
-    message: String,
-    hint: Option<String>,
+/// Makes the error with which work ends: an error cannot be copied, and many ask.
+struct Reason(Box<dyn Fn() -> Error + Send + Sync>);
+
+impl std::fmt::Debug for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (self.0)().fmt(f)
+    }
 }
 
 impl Shutdown {
@@ -41,10 +43,9 @@ impl Shutdown {
         self.token.cancel();
     }
 
-    /// Asks everybody to stop, and makes `why` the error with which their work ends. The first reason stays.
-    pub fn cancel_because(&self, why: &Error) {
-        let _ =
-            self.reason.set(Reason { kind: why.kind(), message: why.full_message(), hint: why.hint_text().map(str::to_owned) });
+    /// Asks everybody to stop, and makes what `why` returns the error with which their work ends. The first reason stays.
+    pub fn cancel_because(&self, why: impl Fn() -> Error + Send + Sync + 'static) {
+        let _ = self.reason.set(Reason(Box::new(why)));
         self.token.cancel();
     }
 
@@ -95,10 +96,7 @@ impl Shutdown {
     }
 
     fn reason(&self) -> Option<Error> {
-        let own = self.reason.get().map(|r| {
-            let error = Error::new(r.kind, r.message.clone());
-            if let Some(hint) = &r.hint { error.hint(hint.clone()) } else { error }
-        });
+        let own = self.reason.get().map(|reason| (reason.0)());
         own.or_else(|| self.parent.as_ref().filter(|p| p.is_cancelled()).and_then(|p| p.reason()))
     }
 }
@@ -106,13 +104,14 @@ impl Shutdown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Kind;
 
     #[tokio::test]
     async fn work_ends_with_the_first_reason_of_the_nearest_that_has_one() {
         let parent = Shutdown::new();
         let (child, other) = (parent.child(), parent.child());
-        child.cancel_because(&Error::unavailable("stalled").hint("look"));
-        child.cancel_because(&Error::internal("late"));
+        child.cancel_because(|| Error::unavailable("stalled").hint("look"));
+        child.cancel_because(|| Error::internal("late"));
         let error = child.child().check().expect_err("cancelled");
         assert_eq!((error.kind(), error.message(), error.hint_text()), (Kind::Unavailable, "stalled", Some("look")));
         assert!(!parent.is_cancelled() && other.check().is_ok());

@@ -66,7 +66,7 @@ pub fn init_logging(cli: &Cli) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "warn,pgkeep=info",
-        (false, 2) => "info,pgkeep=debug",
+        (false, 2) => "info,pgkeep=debug,tokio_cron_scheduler=warn",
         (false, _) => "debug",
     };
     let filter =

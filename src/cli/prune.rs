@@ -14,11 +14,19 @@ use crate::repo::sweep::Pruned;
 
 /// Shows the plan; applies it after a yes.
 pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Report> {
-    let planned = cx.shutdown.guard(plan(cx, &args.policy)).await?;
+    let runner = Runner::new(cx);
+    let (planned, refusal) = if args.yes && !args.plan {
+        // Nobody is asked, so nobody may be watching.
+        runner.plan_prune(&args.policy, args.force_large, &Order::default()).await?
+    } else {
+        let planned = cx.shutdown.guard(plan(cx, &args.policy)).await?;
+        let refusal = planned.refusal(args.force_large);
+        (planned, refusal)
+    };
     if args.plan {
         return Report::new(&planned, text(&planned));
     }
-    if let Some(refusal) = planned.refusal(args.force_large) {
+    if let Some(refusal) = refusal {
         return Ok(Report::new(&planned, text(&planned))?.failing(Some(refusal)));
     }
     if planned.is_empty() {
@@ -38,7 +46,7 @@ pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Re
             }
         }
     }
-    let done = Runner::new(cx).prune(&planned, args.force_large, &Order::default()).await?;
+    let done = runner.prune(&planned, args.force_large, &Order::default()).await?;
     let document =
         serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
     let shown = if args.yes { text(&planned) } else { String::new() };

@@ -42,16 +42,15 @@ impl Gate {
 
     /// Runs `work` when it is this policy's turn, in the order of asking.
     async fn pass<T>(&self, policy: &str, stop: &Shutdown, work: impl Future<Output = T>) -> Result<T> {
-        let turn = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(turn) => turn,
-            Err(_) => {
-                self.queue(|queue| queue.push(policy.to_owned()));
-                let waiting =
-                    async { Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed")) };
-                let turn = stop.guard(waiting).await;
-                self.queue(|queue| queue.retain(|name| name != policy));
-                turn?
-            }
+        let turn = if let Ok(turn) = Arc::clone(&self.places).try_acquire_owned() {
+            turn
+        } else {
+            self.queue(|queue| queue.push(policy.to_owned()));
+            let waiting =
+                async { Arc::clone(&self.places).acquire_owned().await.map_err(|_| Error::internal("the gate is closed")) };
+            let turn = stop.guard(waiting).await;
+            self.queue(|queue| queue.retain(|name| name != policy));
+            turn?
         };
         let done = work.await;
         drop(turn);
@@ -95,7 +94,7 @@ impl Desk {
     /// Serves until the policy retires or the daemon stops; a run that goes on is ended first.
     pub(super) async fn serve(mut self) {
         let mut running: Option<Running> = None;
-        let mut retiring = false;
+        let (mut retiring, mut closed) = (false, false);
         loop {
             if (retiring || self.shutdown.is_cancelled()) && running.is_none() {
                 return;
@@ -108,13 +107,14 @@ impl Desk {
                         self.keeper.ended(&job, &ended);
                     }
                 }
-                message = self.inbox.recv() => match message {
+                message = self.inbox.recv(), if !closed => match message {
                     Some(Message::Request(envelope)) => {
                         let answer = self.answer(envelope.request, &mut running, retiring);
                         let _ = envelope.answer.send(answer);
                     }
                     Some(Message::Replace(policy)) => self.keeper.replace(policy),
-                    Some(Message::Retire) | None => retiring = true,
+                    Some(Message::Retire) => retiring = true,
+                    None => (retiring, closed) = (true, true),
                 },
                 () = self.bell.notified() => {}
                 () = self.clock.sleep(again_in) => {}
@@ -131,7 +131,7 @@ impl Desk {
         let Ok(look) = self.shutdown.guard(async { Ok(looking.await) }).await else { return TICK };
         if let Some(job) = look.start {
             *running = Some(self.start(job));
-        } else if let Some(timer) = &self.timer {
+        } else if let Some(timer) = self.timer.as_ref().filter(|_| look.again_in < TICK) {
             let _ = timer.send((self.keeper.policy().name.to_string(), look.again_in));
         }
         look.again_in

@@ -45,7 +45,8 @@ impl Hook {
         }
     }
 
-    fn command(self, policy: &Policy) -> Option<&HookCommand> {
+    /// What the policy says for it.
+    pub(super) fn command(self, policy: &Policy) -> Option<&HookCommand> {
         let hooks = &policy.hooks;
         match self {
             Self::Before => hooks.before.as_ref(),

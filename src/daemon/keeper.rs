@@ -15,19 +15,21 @@ use crate::base::clock::{self, elapsed};
 use crate::base::ids::RunId;
 use crate::base::{Error, Kind, Result};
 use crate::jobs::Context;
-use crate::jobs::due::{History, NotDue, schedule_of};
+use crate::jobs::due::{self, History, NotDue};
 use crate::jobs::health::{self, PolicyStatus};
 use crate::jobs::run::Order;
 use crate::policy::due::{Action, Due, Standing};
 use crate::policy::{Policy, Source};
 use crate::repo::Vault;
 use crate::repo::lease::{self, Holder};
-use crate::repo::runs::{Run, RunKind, RunState, Trigger};
+use crate::repo::runs::{Known, Run, RunKind, RunState, Trigger};
 
 /// Longest time between two looks: a timer that was lost, or a clock that jumped, loses no more.
 pub const TICK: Duration = Duration::from_secs(30);
 /// Longest time between two readings of the vault.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
+/// Shortest time between two readings.
+const SOONEST: Duration = Duration::from_millis(500);
 /// Longest that one reading may take, whatever the store does.
 const READING: Duration = Duration::from_secs(120);
 /// How soon a lease that somebody else holds is looked at again.
@@ -55,6 +57,9 @@ pub struct Keeper {
     state: State,
     notifier: Arc<Notifier>,
     vault: Option<Vault>,
+    known: Known,
+    tick: Duration,
+    refresh: Duration,
     /// When the vault was last read, and when it has to be read again.
     read: Option<(Timestamp, Timestamp)>,
     /// Nothing is tried before this time has passed since that one.
@@ -73,6 +78,9 @@ impl Keeper {
             state: state.clone(),
             notifier,
             vault: None,
+            known: Known::default(),
+            tick: TICK,
+            refresh: REFRESH,
             read: None,
             pause: None,
             failures: 0,
@@ -82,10 +90,10 @@ impl Keeper {
         this
     }
 
-    /// With its vault at hand.
+    /// With its vault at hand, looking around more seldom than usual: a year has a million half minutes.
     #[cfg(test)]
     pub(super) fn opened(mut self, vault: Vault) -> Self {
-        self.vault = Some(vault);
+        (self.vault, self.tick, self.refresh) = (Some(vault), Duration::from_secs(300), Duration::from_secs(6 * 3600));
         self
     }
 
@@ -98,6 +106,7 @@ impl Keeper {
     pub fn replace(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         (self.vault, self.read, self.pause, self.failures, self.then) = (None, None, None, 0, None);
+        self.known = Known::default();
         self.appear();
     }
 
@@ -124,11 +133,11 @@ impl Keeper {
     /// Looks, and says what is to be done. `busy`: a run of this policy goes on or waits, so that nothing is started.
     pub async fn look(&mut self, busy: bool) -> Look {
         if !matches!(self.policy.source, Source::Postgres(_)) {
-            return Look { start: None, again_in: TICK };
+            return Look { start: None, again_in: self.tick };
         }
         let now = self.cx.clock.now();
         if let Some(left) = self.paused(now) {
-            return Look { start: None, again_in: left.min(TICK) };
+            return Look { start: None, again_in: left.min(self.tick) };
         }
         if let Some((last, next)) = self.read
             && last <= now
@@ -137,7 +146,7 @@ impl Keeper {
         {
             self.notifier.retry_due(&self.policy, self.vault.as_ref()).await;
             self.show_notifications();
-            return Look { start: None, again_in: elapsed(now, next).min(TICK) };
+            return Look { start: None, again_in: elapsed(now, next).min(self.tick) };
         }
         let reading = tokio::time::timeout(READING, self.read(now, busy));
         match reading.await.unwrap_or_else(|_| Err(Error::unavailable("the store did not answer in time"))) {
@@ -210,7 +219,7 @@ impl Keeper {
             }
         }
         self.pause = Some((self.cx.clock.now(), pause));
-        Look { start: None, again_in: pause.min(TICK) }
+        Look { start: None, again_in: pause.min(self.tick) }
     }
 
     async fn open(&mut self) -> Result<Vault> {
@@ -226,8 +235,15 @@ impl Keeper {
 
     async fn read(&mut self, now: Timestamp, busy: bool) -> Result<Look> {
         let vault = self.open().await?;
-        let history = History::read(&vault, &self.policy).await?;
+        let mut history = History::read_unless(&vault, &self.policy, &mut self.known).await?;
         let holder = lease::holder(&vault).await?;
+        if holder.is_none() && !busy && history.has_stale() {
+            match due::settle(&self.cx, &vault).await {
+                Ok(()) => history = History::read_unless(&vault, &self.policy, &mut self.known).await?,
+                // Somebody else was faster, and does the same.
+                Err(error) => tracing::info!(policy = self.name(), "runs that were killed are left to others: {error}"),
+            }
+        }
         let status = health::judge(self.name(), Some(&self.policy), Some(&vault), now).await?;
         let standings = [RunKind::Backup, RunKind::Verify].map(|kind| (kind, history.standing(&vault, &self.policy, kind)));
         self.show(&history, holder.as_ref(), &status, &standings, now);
@@ -236,7 +252,7 @@ impl Keeper {
         self.show_notifications();
         let next = self.next_reading(&status, &standings, now);
         self.read = Some((now, next));
-        let idle = Look { start: None, again_in: elapsed(now, next).min(TICK) };
+        let idle = Look { start: None, again_in: elapsed(now, next).min(self.tick) };
         if busy {
             return Ok(idle);
         }
@@ -250,7 +266,7 @@ impl Keeper {
             return Ok(Look { start: None, again_in });
         }
         self.then = None;
-        Ok(Look { start: Some(job), again_in: TICK })
+        Ok(Look { start: Some(job), again_in: self.tick })
     }
 
     /// What is to be run now, if nobody else runs.
@@ -279,7 +295,7 @@ impl Keeper {
             .filter_map(|(_, standing)| standing.as_ref())
             .flat_map(|standing| [standing.next, standing.due.as_ref().and_then(Due::starts_at)]);
         let next = coming.flatten().chain(breaks).filter(|at| *at > now).min();
-        next.unwrap_or(Timestamp::MAX).min(clock::add(now, REFRESH))
+        next.unwrap_or(Timestamp::MAX).clamp(clock::add(now, SOONEST), clock::add(now, self.refresh))
     }
 
     async fn tell_age(&self, vault: &Vault, status: &PolicyStatus) {
@@ -326,11 +342,6 @@ impl Keeper {
             p.notifications_pending = pending;
             p.notifications_failed = failed;
         });
-    }
-
-    /// Whether the policy has a schedule by which anything happens.
-    pub fn is_scheduled(&self) -> bool {
-        [RunKind::Backup, RunKind::Verify].into_iter().any(|kind| schedule_of(&self.policy, kind).is_some())
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use super::hooks::{self, Hook};
 use super::notify::{Notifier, Outcome, RunEnd, Scrub, Tail};
@@ -96,7 +97,7 @@ impl Stop {
     /// Somebody does not want the run.
     pub fn by_operator(&self) {
         self.operator.store(true, Ordering::Relaxed);
-        self.shutdown.cancel_because(&Error::cancelled("somebody cancelled the run"));
+        self.shutdown.cancel_because(|| Error::cancelled("somebody cancelled the run"));
     }
 }
 
@@ -151,6 +152,18 @@ impl Runner {
         attended.end(prune::apply(&attended.cx, planned, force_large, order).await).await
     }
 
+    /// Plans a prune that will be applied without asking: what keeps it from being applied has to be heard of.
+    pub async fn plan_prune(&self, name: &str, force_large: bool, order: &Order) -> Result<(PlannedPrune, Option<Error>)> {
+        let attended = self.attend(name, RunKind::Prune, order, Stop::new(&self.cx.shutdown));
+        let planned = self.cx.shutdown.guard(prune::plan(&attended.cx, name)).await;
+        let planned = attended.end(planned).await?;
+        let refusal = match planned.refusal(force_large) {
+            Some(refusal) => Some(prune::record_refusal(&attended.cx, &planned, order, refusal).await),
+            None => None,
+        };
+        Ok((planned, refusal))
+    }
+
     fn attend(&self, name: &str, kind: RunKind, order: &Order, stop: Stop) -> Attended {
         // Without a readable policy there are no hooks and nobody to tell; the job itself says what is wrong with it.
         let policy = self.cx.policy(name).ok().map(Arc::new);
@@ -198,7 +211,23 @@ impl Runner {
 
 #[async_trait]
 impl Body for Runner {
+    /// On a thread of its own: the compiler cannot prove the future of a job `Send`, which a task has to be.
     async fn run(&self, job: Job, stop: Stop) -> Ended {
+        let (runner, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let (sender, receiver) = oneshot::channel();
+        let started = std::thread::Builder::new().name("run".to_owned()).spawn(move || {
+            let _ = sender.send(runtime.block_on(runner.carry_out(job, stop)));
+        });
+        let failed = |error: Error| Ended { outcome: Err(error), recorded: false };
+        match started {
+            Ok(_) => receiver.await.unwrap_or_else(|_| failed(Error::internal("a run ended in a panic"))),
+            Err(error) => failed(Error::unavailable("start a thread for a run").source(error)),
+        }
+    }
+}
+
+impl Runner {
+    async fn carry_out(&self, job: Job, stop: Stop) -> Ended {
         let name = job.policy.name.to_string();
         let runner = Self { cx: Context { in_force: Some(job.policy.clone()), ..self.cx.clone() }, ..self.clone() };
         let attended = runner.attend(&name, job.work.kind(), &job.order, stop);
@@ -216,9 +245,7 @@ impl Body for Runner {
         };
         let recorded = attended.attendance.has_ended();
         let outcome = if recorded { outcome } else { attended.end(outcome).await };
-        if let Some(state) = &self.state {
-            state.with_policy(&name, |p| p.current = None);
-        }
+        attended.attendance.watch.hide();
         Ended { outcome, recorded }
     }
 }
@@ -226,9 +253,10 @@ impl Body for Runner {
 async fn apply_retention(cx: &Context, name: &str, order: &Order) -> Result<()> {
     let planned = cx.shutdown.guard(prune::plan(cx, name)).await?;
     if let Some(refusal) = planned.refusal(false) {
-        return Err(refusal);
+        return Err(prune::record_refusal(cx, &planned, order, refusal).await);
     }
-    if planned.is_empty() {
+    // Whoever asks for a prune gets a record of it; after each backup one that changes nothing is none.
+    if planned.is_empty() && order.trigger == Some(Trigger::Schedule) {
         return Ok(());
     }
     let pruned = prune::apply(cx, &planned, false, order).await?;
@@ -311,10 +339,13 @@ impl Attendant for Attendance {
             run.ended_by = Some(EndedBy::Operator);
         }
         let Some(policy) = self.policy.as_ref().filter(|_| run.kind == RunKind::Backup) else { return };
-        self.watch.stage(HOOK, None);
-        let good = run.state == RunState::Succeeded;
-        self.after(if good { Hook::After } else { Hook::OnFailure }, policy, run).await;
-        self.after(Hook::Finally, policy, run).await;
+        let hooks = [if run.state == RunState::Succeeded { Hook::After } else { Hook::OnFailure }, Hook::Finally];
+        if hooks.iter().any(|hook| hook.command(policy).is_some()) {
+            self.watch.stage(HOOK, None);
+        }
+        for hook in hooks {
+            self.after(hook, policy, run).await;
+        }
     }
 
     async fn ended(&self, vault: &Vault, run: &Run, outcome: Result<(), &Error>) {
@@ -348,9 +379,4 @@ impl Attendant for Attendance {
         let end = RunEnd { kind: run.kind, run: Some(&run.run), backup: run.backup.as_ref(), outcome: told, tail: Some(&text) };
         self.notifier.run_ended(policy, Some(vault), &end).await;
     }
-}
-
-/// An order of the API.
-pub(super) fn api_order(cx: &Context) -> Order {
-    Order { id: Some(crate::base::ids::RunId::generate(cx.clock.now())), trigger: Some(Trigger::Api), slot: None }
 }

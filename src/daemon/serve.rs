@@ -57,7 +57,7 @@ pub async fn serve(cx: &Context, options: &ServeOptions) -> Result<()> {
     let (web, shown) = (cx.clone(), state.clone());
     let serving = tokio::spawn(async move { server.run(&web, shown, control, token).await });
     tracing::info!(policies = count, max_runs = options.max_runs, directory = %cx.directory().display(), "serving");
-    Systemd.ready(count);
+    Systemd::ready(count);
     scheduler.run(requests, reloads, &Systemd).await?;
     if let Ok(Err(error)) = serving.await {
         tracing::warn!(%error, "the HTTP interface ended badly");
@@ -88,7 +88,7 @@ impl Systemd {
         }
     }
 
-    fn ready(&self, policies: usize) {
+    fn ready(policies: usize) {
         Self::tell(&[NotifyState::Ready, NotifyState::Status(&format!("{policies} policies"))]);
     }
 }

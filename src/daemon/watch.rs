@@ -98,29 +98,35 @@ impl Watch {
     pub(super) fn record(&self, record: &Run) {
         if let Some(run) = &mut self.seen().run {
             run.run = record.run.clone();
-            run.backup = record.backup.clone();
+            run.backup.clone_from(&record.backup);
             run.label.clone_from(&record.label);
         }
         self.publish();
     }
 
-    /// Writes what was seen into the state.
+    /// Shows nothing any more.
+    pub(super) fn hide(&self) {
+        let mut seen = self.seen();
+        seen.run = None;
+        if let Some((state, policy)) = &self.state {
+            state.with_policy(policy, |p| p.current = None);
+        }
+    }
+
+    /// Writes what was seen into the state; while it is locked, so that nothing is shown after [`Watch::hide`].
     fn publish(&self) {
         let Some((state, policy)) = &self.state else { return };
-        let current = {
-            let seen = self.seen();
-            seen.run.clone().map(|run| CurrentRun {
-                stage: seen.stage.clone(),
-                stage_started_at: seen.since,
-                bytes: seen.bytes,
-                total_bytes: seen.total,
-                progress_at: seen.moved_at,
-                ..run
-            })
+        let seen = self.seen();
+        let Some(run) = seen.run.clone() else { return };
+        let current = CurrentRun {
+            stage: seen.stage.clone(),
+            stage_started_at: seen.since,
+            bytes: seen.bytes,
+            total_bytes: seen.total,
+            progress_at: seen.moved_at,
+            ..run
         };
-        if current.is_some() {
-            state.with_policy(policy, |p| p.current = current);
-        }
+        state.with_policy(policy, |p| p.current = Some(current));
     }
 
     /// Stops `work` when it does not move, or not for longer than `deadline` in all, until the guard is dropped.
@@ -138,19 +144,8 @@ impl Watch {
                     let seen = this.seen();
                     (seen.stage.clone(), seen.idle.elapsed())
                 };
-                if total.elapsed() >= deadline {
-                    let text = format!("the run was stopped because it took longer than {}", format_duration(deadline));
-                    work.cancel_because(
-                        &Error::unavailable(format!("{text}; it was at '{stage}'"))
-                            .hint("raise schedule.deadline if runs may take that long"),
-                    );
-                    return;
-                }
-                if let Some(limit) = limits.of(&stage).filter(|limit| idle >= *limit) {
-                    work.cancel_because(
-                        &Error::unavailable(format!("stage '{stage}' showed no progress for {}", format_duration(limit)))
-                            .hint("a lock, a server or a store holds it up; `pgkeep doctor` talks to both"),
-                    );
+                if let Some(why) = why(&stage, idle, total.elapsed(), limits, deadline) {
+                    work.cancel_because(why);
                     return;
                 }
             }
@@ -161,6 +156,30 @@ impl Watch {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a run has to be stopped, if it has.
+fn why(
+    stage: &str,
+    idle: Duration,
+    total: Duration,
+    limits: Limits,
+    deadline: Duration,
+) -> Option<impl Fn() -> Error + Send + Sync + use<>> {
+    let (message, hint) = if total >= deadline {
+        let took = format_duration(deadline);
+        (
+            format!("the run was stopped because it took longer than {took}; it was at '{stage}'"),
+            "raise schedule.deadline if runs may take that long",
+        )
+    } else {
+        let limit = limits.of(stage).filter(|limit| idle >= *limit)?;
+        (
+            format!("stage '{stage}' showed no progress for {}", format_duration(limit)),
+            "a lock, a server or a store holds it up; `pgkeep doctor` talks to both",
+        )
+    };
+    Some(move || Error::unavailable(message.clone()).hint(hint))
 }
 
 impl Progress for Watch {

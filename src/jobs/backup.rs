@@ -110,9 +110,9 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     };
     let known = cx.find_vault(name).await?.1.is_some();
     let vault = Vault::open_or_create(place.store.clone(), &place.name, policy.text_without_secrets(), cx.clock.clone()).await?;
-    let (held, target, id) = (&vault, &target, &id);
-    let head = under_lease(cx, held, "backup", Purpose::Write, |lease, shutdown| async move {
-        let vault = held;
+    let (place_of, target, id) = (&vault, &target, &id);
+    let head = under_lease(cx, place_of, "backup", Purpose::Write, |lease, shutdown| async move {
+        let vault = place_of;
         let run = RunId::from(id);
         let claim = match options.order.slot {
             Some(slot) => Some(due::claim(cx, vault, &lease, policy, RunKind::Backup, slot, &run).await?),
@@ -237,8 +237,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn run(&self, id: &BackupId, options: &BackupOptions, recorder: &mut Recorder) -> Result<Head> {
-        for stale in fail_stale(self.vault, self.lease, &RunId::from(id)).await? {
-            tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
+        // A run for a slot has done so when it claimed it.
+        if options.order.slot.is_none() {
+            for stale in fail_stale(self.vault, self.lease, &RunId::from(id)).await? {
+                tracing::info!(run = %stale, "an earlier run was killed; its record says so now");
+            }
         }
         self.vault.record_policy_text(self.policy.text_without_secrets()).await?;
         let started_at = self.cx.clock.now();

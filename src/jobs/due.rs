@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::context::Context;
-use super::run::fail_stale;
+use super::run::{fail_stale, under_lease};
 use crate::base::clock::elapsed;
 use crate::base::ids::RunId;
 use crate::base::limits::READER_TTL;
@@ -14,9 +14,9 @@ use crate::policy::due::{self, Action, Attempt, Outcome, Standing};
 use crate::policy::explain::{self as words, Missed};
 use crate::policy::{Policy, Schedule};
 use crate::repo::Vault;
-use crate::repo::lease::Lease;
+use crate::repo::lease::{Lease, Purpose};
 use crate::repo::readers::{self, ReaderMark};
-use crate::repo::runs::{self, EndedBy, Run, RunKind, RunState};
+use crate::repo::runs::{self, EndedBy, Known, Run, RunKind, RunState};
 
 /// Newest records that are looked at: more than the tries that one slot can have.
 const RECORDS: usize = 100;
@@ -43,8 +43,14 @@ pub struct History {
 impl History {
     /// Reads the newest records of `vault`, and those farther back that say until where the schedules of `policy` are covered.
     pub async fn read(vault: &Vault, policy: &Policy) -> Result<Self> {
+        Self::read_unless(vault, policy, &mut Known::default()).await
+    }
+
+    /// The same, fetching only what `known` does not have.
+    pub async fn read_unless(vault: &Vault, policy: &Policy, known: &mut Known) -> Result<Self> {
         let now = vault.clock().now();
-        let mut this = Self { runs: runs::newest(vault, RECORDS).await?, marks: readers::all(vault).await?, now };
+        let runs = runs::newest_unless(vault, RECORDS, known).await?;
+        let mut this = Self { runs, marks: readers::all(vault).await?, now };
         if this.runs.len() < RECORDS {
             return Ok(this);
         }
@@ -60,6 +66,12 @@ impl History {
     /// The records, newest first.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// Whether a record says that a run goes on which does not, if nobody holds the lease.
+    pub fn has_stale(&self) -> bool {
+        let reads = |run: &Run| matches!(run.kind, RunKind::Verify | RunKind::Restore);
+        self.runs.iter().any(|run| run.state == RunState::Running && !(reads(run) && self.lives(run)))
     }
 
     /// What runs of `kind` did for slots.
@@ -82,10 +94,9 @@ impl History {
         let outcome = match run.state {
             RunState::Succeeded => Outcome::Covered,
             RunState::Running if run.kind == RunKind::Verify && self.lives(run) => Outcome::Running,
-            // Whoever asks holds the lease, or has seen that nobody does: this one was killed.
-            RunState::Running => Outcome::Interrupted,
             RunState::Cancelled if run.ended_by == Some(EndedBy::Operator) => Outcome::Abandoned,
-            RunState::Cancelled => Outcome::Interrupted,
+            // Whoever asks holds the lease, or has seen that nobody does: one that runs was killed.
+            RunState::Running | RunState::Cancelled => Outcome::Interrupted,
             RunState::Failed if run.ended_by == Some(EndedBy::Killed) => Outcome::Interrupted,
             RunState::Failed => {
                 let kind = run.error.as_ref().and_then(|e| Kind::from_name(&e.kind));
@@ -191,6 +202,17 @@ pub async fn claim(
         Action::Wait => gone("a run for it goes on"),
         Action::GiveUp(why) => gone(&why),
     }
+}
+
+/// Ends the records of runs that were killed, under a lease of its own.
+pub async fn settle(cx: &Context, vault: &Vault) -> Result<()> {
+    under_lease(cx, vault, "serve", Purpose::Write, |lease, _| async move {
+        for stale in fail_stale(vault, &lease, &RunId::generate(cx.clock.now())).await? {
+            tracing::warn!(policy = vault.policy(), run = %stale, "a run was killed; its record says so now");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Put as the source of an error: a slot was not due any more when its run had the lease. Nothing failed, and no run was recorded.

@@ -87,6 +87,20 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool, orde
     .await
 }
 
+/// Records a prune that was not begun because of `refusal`, which it returns.
+pub async fn record_refusal(cx: &Context, planned: &PlannedPrune, order: &Order, refusal: Error) -> Error {
+    let record = run::record(cx, order, order.id(cx), RunKind::Prune, None);
+    match Recorder::start(cx, &planned.vault, record).await {
+        Ok(recorder) => {
+            recorder.end::<()>(Err(refusal), |()| None).await.err().unwrap_or_else(|| Error::internal("the refusal was lost"))
+        }
+        Err(unsaved) => {
+            tracing::warn!(error = %unsaved, "the run record could not be written");
+            refusal
+        }
+    }
+}
+
 fn drops(decision: &Decision) -> Vec<Drop> {
     let mut drops: Vec<Drop> = decision.dropped().map(|v| Drop { backup: v.id.clone(), reasons: vec![v.text()] }).collect();
     drops.sort_by(|a, b| a.backup.cmp(&b.backup));

@@ -282,7 +282,9 @@ impl Lease {
                 if let Err(error) = lease.renew().await {
                     if lease.check().is_err() {
                         tracing::error!(%error, "the lease is lost");
-                        shutdown.cancel();
+                        let gone = Arc::clone(&lease);
+                        shutdown
+                            .cancel_because(move || gone.check().err().unwrap_or_else(|| gone.lost("it could not be renewed")));
                         return;
                     }
                     wait = pause;

@@ -1,5 +1,7 @@
 //! The history of attempts, failed ones too.
 
+use std::collections::HashMap;
+
 use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -249,6 +251,28 @@ pub async fn newest(vault: &Vault, limit: usize) -> Result<Vec<Run>> {
     Ok(runs)
 }
 
+/// Records of runs that ended, which change no more: what a reader that looks again and again need not fetch again.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<Key, Run>);
+
+/// The same as [`newest`], fetching only what `known` does not have; `known` is then what was found.
+pub async fn newest_unless(vault: &Vault, limit: usize, known: &mut Known) -> Result<Vec<Run>> {
+    let mut keys = document::keys(vault.store.as_ref(), &vault.layout.runs()).await?;
+    let wanted = take_newest(&mut keys, limit);
+    known.0.retain(|key, _| wanted.contains(key));
+    let missing: Vec<Key> = wanted.into_iter().filter(|key| !known.0.contains_key(key)).collect();
+    let found = read(vault, missing).await?;
+    let mut runs: Vec<Run> = known.0.values().chain(&found).cloned().collect();
+    known.0.extend(found.into_iter().filter(|r| r.state != RunState::Running).map(|r| (vault.layout.run(&r.run), r)));
+    sort(&mut runs);
+    runs.truncate(limit);
+    Ok(runs)
+}
+
+fn sort(newest_first: &mut [Run]) {
+    newest_first.sort_by(|a, b| (b.started_at, &b.run).cmp(&(a.started_at, &a.run)));
+}
+
 /// Takes the last `count` keys, and all others of the second in which the first of them began: the ids of one second have no order.
 fn take_newest(keys: &mut Vec<Key>, count: usize) -> Vec<Key> {
     let second = |key: &Key| key.as_str().rsplit_once('-').map(|(second, _)| second.to_owned());
@@ -277,7 +301,7 @@ async fn read(vault: &Vault, keys: Vec<Key>) -> Result<Vec<Run>> {
     while let Some(run) = runs.next().await {
         found.extend(run?);
     }
-    found.sort_by(|a, b| (b.started_at, &b.run).cmp(&(a.started_at, &a.run)));
+    sort(&mut found);
     Ok(found)
 }
 

@@ -33,12 +33,30 @@ async fn every_command_works(page: &str, purpose: &str, at_least: usize) {
         let typed = line.replace("\"14:05\"", "now").replace("\"2h ago\"", "now");
         let prepared = home.command(&[]);
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", &typed]).envs(prepared.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(home.path());
+        command.envs(prepared.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(home.path());
         command.env("PATH", &path).env("GIT_SHA", "0123abc").env("RESTORE_URL", server.url(&target));
-        finish(command, &[&line]).exits(0);
+        if typed.starts_with("pgkeep serve") {
+            command.args(["-c", &format!("exec {typed} --listen 127.0.0.1:0")]);
+            serves_until_told(command);
+        } else {
+            command.args(["-c", &typed]);
+            finish(command, &[&line]).exits(0);
+        }
         drop_database(&server, &target).await;
     }
     source.remove().await;
+}
+
+/// A daemon starts, and ends well when it is asked to.
+fn serves_until_told(mut command: std::process::Command) {
+    use std::io::BufRead as _;
+    let mut daemon = command.stderr(std::process::Stdio::piped()).spawn().expect("start pgkeep serve");
+    let mut lines = std::io::BufReader::new(daemon.stderr.take().expect("stderr")).lines();
+    assert!(lines.any(|line| line.expect("a line").contains("listening")), "it never listens");
+    let told = std::process::Command::new("kill").arg(daemon.id().to_string()).status().expect("kill");
+    assert!(told.success());
+    lines.for_each(drop);
+    assert!(daemon.wait().expect("wait").success());
 }
 
 #[tokio::test]

@@ -3,5 +3,6 @@
 mod daemons;
 mod hooks;
 mod signals;
+mod soak;
 mod stalled;
 mod support;

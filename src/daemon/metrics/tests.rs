@@ -42,6 +42,7 @@ fn busy() -> Snapshot {
         restore_seconds: Some(2.5),
         last_run: Some(RunState::Succeeded),
         next_run: None,
+        notifications_failed: 0,
     };
     let owner = Owner { host: "elsewhere".to_owned(), pid: 1, command: "serve".to_owned(), process: None };
     let lease = Holder { owner, purpose: Purpose::Write, acquired_at: at(0), expires_at: at(60), generation: 3, ours: false };

@@ -30,7 +30,7 @@ pub(super) fn hooks(sheet: &mut Sheet) -> Option<Hooks> {
 fn check(sheet: &mut Sheet, key: &str, command: HookCommand) -> Option<HookCommand> {
     let (empty, words) = match &command {
         HookCommand::Shell(text) => (text.trim().is_empty(), vec![text.clone()]),
-        HookCommand::Program(words) => (words.first().is_none_or(|program| program.is_empty()), words.clone()),
+        HookCommand::Program(words) => (words.first().is_none_or(String::is_empty), words.clone()),
     };
     if empty {
         sheet.report(Severity::Error, key, "empty", "names no command").help = Some("leave the key out for none".to_owned());

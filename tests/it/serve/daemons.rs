@@ -79,6 +79,12 @@ async fn a_stopped_daemon_that_wakes_has_lost_on_s3() {
     take_over(StoreKind::S3, "STOP").await;
 }
 
+/// Verifications that a slot asked for and that succeeded.
+fn verifications(vault: &Vault<'_>) -> Vec<Value> {
+    let wanted = |r: &Value| r["kind"] == "verify" && r["state"] == "succeeded" && r["slot"].is_string();
+    vault.runs().into_iter().filter(wanted).collect()
+}
+
 /// Four policies, two daemons, a slot each: every one is run by exactly one of them, and a fifth whose server is not there holds nobody up.
 #[tokio::test]
 async fn every_policy_is_run_once_whatever_another_does() {
@@ -87,14 +93,17 @@ async fn every_policy_is_run_once_whatever_another_does() {
         let home = Home::new(kind);
         let names = ["one", "two", "three", "four"];
         for name in names {
-            home.policy(name, &source, &format!("{DAILY}retries = 0\n[retention]\nkeep_last = 2\n"));
+            let verify = "[verify]\nlevel = \"content\"\ncron = \"0 4 * * *\"\n";
+            home.policy(name, &source, &format!("{DAILY}retries = 0\n[retention]\nkeep_last = 2\n{verify}"));
             Vault::of(&home, name).make_old();
         }
         home.policy_of("down", "postgres://nobody@127.0.0.1:1/nothing", "", &format!("{DAILY}retries = 0\n"));
         Vault::of(&home, "down").make_old();
         let daemons = [Serve::start(&home, "a"), Serve::start(&home, "b")];
         for name in names {
-            Vault::of(&home, name).wait_for("succeeded", 1);
+            let vault = Vault::of(&home, name);
+            vault.wait_for("succeeded", 1);
+            wait("the scheduled verification", || (!verifications(&vault).is_empty()).then_some(()));
         }
         let down = Vault::of(&home, "down").wait_for("failed", 1);
         assert_eq!((down[0]["error"]["kind"].as_str(), &down[0]["attempt"]), (Some("unavailable"), &Value::from(1)));
@@ -108,6 +117,7 @@ async fn every_policy_is_run_once_whatever_another_does() {
         for name in names {
             assert_eq!(Vault::of(&home, name).slots_once().len(), 1, "{name}");
             assert_eq!(Vault::of(&home, name).backups("succeeded").len(), 1, "{name}");
+            assert_eq!(verifications(&Vault::of(&home, name)).len(), 1, "{name}");
         }
         assert_eq!(Vault::of(&home, "down").runs().len(), 1, "given up after one try by both daemons together");
     }

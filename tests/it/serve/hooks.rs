@@ -57,7 +57,7 @@ async fn hooks_see_the_run_and_decide_whether_it_takes_place() {
 
     // One that takes too long is killed with what it started; 75 asks to be tried again.
     home.policy("finance", &source, &hooks(&format!("(sleep 60; touch {folder}/survived) & echo $! > {folder}/pid; wait")));
-    home.run(&["backup", "finance"]).exits(9).says(&["longer than 2s"]);
+    home.run(&["backup", "finance"]).exits(9).says(&["longer than 2.0s"]);
     let pid = fs::read_to_string(home.path().join("pid")).expect("pid").trim().to_owned();
     wait("the hook's child to be gone", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -100,7 +100,7 @@ async fn a_server_that_falls_silent_fails_the_run_in_time() {
         assert!(wire.still.load(Ordering::SeqCst) && wire.port > 0);
         assert_eq!(error.kind(), Kind::Unavailable, "{error}");
         if bytes > 1000 {
-            assert!(error.message().contains("stage 'rows' showed no progress for 3s"), "{error}");
+            assert!(error.message().contains("stage 'rows' showed no progress for 3.0s"), "{error}");
             let runs = Vault::of(&home, "finance").backups("failed");
             assert_eq!(runs.len(), 1, "{runs:#?}");
             assert_eq!(runs[0]["error"]["kind"], "unavailable");
@@ -116,7 +116,7 @@ async fn a_run_that_takes_longer_than_its_deadline_is_stopped() {
     let home = Home::new(StoreKind::File);
     let policy = "[schedule]\ncron = \"0 3 * * *\"\ndeadline = \"1s\"\n[hooks]\nbefore = \"exec sleep 60\"\n";
     home.policy("finance", &source, policy);
-    home.run(&["backup", "finance"]).exits(4).says(&["longer than 1s", "schedule.deadline"]);
+    home.run(&["backup", "finance"]).exits(4).says(&["longer than 1.0s", "schedule.deadline"]);
     let run = Vault::of(&home, "finance").backups("failed").remove(0);
     assert_eq!(run["error"]["kind"], "unavailable");
     assert_eq!(Vault::of(&home, "finance").lease()["state"], "released");

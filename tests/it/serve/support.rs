@@ -36,11 +36,37 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn start(home: &Home, name: &str) -> Self {
+        Self::spawn(home, name, |_| {})
+    }
+
+    fn spawn(home: &Home, name: &str, change: impl FnOnce(&mut Command)) -> Self {
         let log = home.path().join(format!("{name}.log"));
         let out = File::create(&log).expect("log");
-        let mut command: Command = home.command(&["serve", "--listen", "127.0.0.1:0", "-v"]);
+        let mut command: Command = home.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.stdout(Stdio::null()).stderr(out).process_group(0);
+        change(&mut command);
         Self { child: command.spawn().expect("start pgkeep serve"), log }
+    }
+
+    /// With a token for the API.
+    pub(super) fn start_with(home: &Home, name: &str, token: &str) -> Self {
+        Self::spawn(home, name, |command| {
+            command.env("PGKEEP_API_TOKEN", token);
+        })
+    }
+
+    /// Where its HTTP interface listens, once it does.
+    pub(super) fn address(&self) -> String {
+        wait("the daemon to listen", || {
+            let log = self.log();
+            let rest = log.split_once("listening address=")?.1.split_whitespace().next()?;
+            Some(rest.to_owned())
+        })
+    }
+
+    /// Waits for its end.
+    pub(super) fn ends(&mut self) {
+        wait("the daemon to end", || self.child.try_wait().expect("wait"));
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -110,7 +136,10 @@ impl<'a> Vault<'a> {
     pub(super) fn runs(&self) -> Vec<Value> {
         let keys = self.home.keys(&format!("{}/runs/", self.policy));
         let text = keys.iter().filter_map(|key| self.home.get(key));
-        text.filter_map(|t| serde_json::from_str(&t).ok()).collect()
+        let mut runs: Vec<Value> = text.filter_map(|t| serde_json::from_str(&t).ok()).collect();
+        let started = |run: &Value| run["started_at"].as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
+        runs.sort_by_key(started);
+        runs
     }
 
     /// The records of backup runs in this state.
