@@ -166,7 +166,8 @@ impl Runner {
 
     fn attend(&self, name: &str, kind: RunKind, order: &Order, stop: Stop) -> Attended {
         // Without a readable policy there are no hooks and nobody to tell; the job itself says what is wrong with it.
-        let policy = self.cx.policy(name).ok().map(Arc::new);
+        let loaded = || crate::policy::load(&self.cx.directory(), name).ok().map(|l| Arc::new(l.policy));
+        let policy = self.cx.in_force.clone().filter(|p| p.name.as_str() == name).or_else(loaded);
         let shown = self.state.clone().map(|state| (state, name.to_owned()));
         let watch = Watch::new(self.cx.progress.clone(), self.cx.clock.clone(), shown.clone());
         let now = self.cx.clock.now();
