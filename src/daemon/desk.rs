@@ -94,7 +94,7 @@ impl Desk {
     /// Serves until the policy retires or the daemon stops; a run that goes on is ended first.
     pub(super) async fn serve(mut self) {
         let mut running: Option<Running> = None;
-        let mut retiring = false;
+        let (mut retiring, mut closed) = (false, false);
         loop {
             if (retiring || self.shutdown.is_cancelled()) && running.is_none() {
                 return;
@@ -107,13 +107,14 @@ impl Desk {
                         self.keeper.ended(&job, &ended);
                     }
                 }
-                message = self.inbox.recv() => match message {
+                message = self.inbox.recv(), if !closed => match message {
                     Some(Message::Request(envelope)) => {
                         let answer = self.answer(envelope.request, &mut running, retiring);
                         let _ = envelope.answer.send(answer);
                     }
                     Some(Message::Replace(policy)) => self.keeper.replace(policy),
-                    Some(Message::Retire) | None => retiring = true,
+                    Some(Message::Retire) => retiring = true,
+                    None => (retiring, closed) = (true, true),
                 },
                 () = self.bell.notified() => {}
                 () = self.clock.sleep(again_in) => {}
@@ -188,4 +189,49 @@ async fn end_of(running: &mut Option<Running>) -> Option<(Job, Ended)> {
         .await
         .unwrap_or_else(|e| Ended { outcome: Err(Error::internal("a run ended in a panic").source(e)), recorded: false });
     running.take().map(|run| (run.job, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::base::Kind;
+    use crate::daemon::state::PolicyState;
+
+    async fn until(state: &State, queue: &[&str]) {
+        while state.with(|s| s.queue != queue) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn runs_wait_for_their_turn_in_the_order_of_asking() {
+        let state = State::new("host", "2026-11-22T02:15:00Z".parse().expect("time"), 1);
+        state.with(|s| s.policies.extend(["a", "b", "c"].map(|name| (name.to_owned(), PolicyState::default()))));
+        let gate = Gate::new(1, state.clone());
+        let pass = |name: &'static str| {
+            let (gate, stop, (end, ended)) = (gate.clone(), Shutdown::new(), oneshot::channel::<()>());
+            let its_stop = stop.clone();
+            let task = tokio::spawn(async move { gate.pass(name, &its_stop, ended).await.map(|_| name) });
+            (task, stop, end)
+        };
+        let (a, _, end_a) = pass("a");
+        tokio::task::yield_now().await;
+        let (b, stop_b, _end_b) = pass("b");
+        until(&state, &["b"]).await;
+        let (c, _, end_c) = pass("c");
+        until(&state, &["b", "c"]).await;
+        let places = ["a", "b", "c"].map(|name| state.policy(name).expect("there").queued);
+        assert_eq!(places, [None, Some(1), Some(2)]);
+        stop_b.cancel();
+        assert_eq!(b.await.expect("join").expect_err("it waits no more").kind(), Kind::Cancelled);
+        until(&state, &["c"]).await;
+        assert_eq!(state.policy("c").expect("there").queued, Some(1));
+        end_a.send(()).expect("it runs");
+        assert_eq!(a.await.expect("join").expect("it had its turn"), "a");
+        until(&state, &[]).await;
+        end_c.send(()).expect("it runs");
+        assert_eq!(c.await.expect("join").expect("it had its turn"), "c");
+    }
 }

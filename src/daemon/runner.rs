@@ -166,7 +166,8 @@ impl Runner {
 
     fn attend(&self, name: &str, kind: RunKind, order: &Order, stop: Stop) -> Attended {
         // Without a readable policy there are no hooks and nobody to tell; the job itself says what is wrong with it.
-        let policy = self.cx.policy(name).ok().map(Arc::new);
+        let loaded = || crate::policy::load(&self.cx.directory(), name).ok().map(|l| Arc::new(l.policy));
+        let policy = self.cx.in_force.clone().filter(|p| p.name.as_str() == name).or_else(loaded);
         let shown = self.state.clone().map(|state| (state, name.to_owned()));
         let watch = Watch::new(self.cx.progress.clone(), self.cx.clock.clone(), shown.clone());
         let now = self.cx.clock.now();
@@ -325,7 +326,7 @@ impl Attendant for Attendance {
     async fn begun(&self, run: &mut Run) -> Result<()> {
         self.watch.record(run);
         let Some(policy) = &self.policy else { return Ok(()) };
-        tracing::info!(policy = %policy.name, run = %run.run, kind = ?run.kind, slot = ?run.slot, attempt = run.attempt, "run begins");
+        tracing::info!(policy = %policy.name, run = %run.run, kind = run.kind.name(), slot = run.slot.map(tracing::field::display), attempt = run.attempt, "run begins");
         self.notifier.run_started(policy, run.kind).await;
         if run.kind != RunKind::Backup || policy.hooks.before.is_none() {
             return Ok(());
@@ -351,9 +352,9 @@ impl Attendant for Attendance {
     async fn ended(&self, vault: &Vault, run: &Run, outcome: Result<(), &Error>) {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.state);
         match outcome {
-            Ok(()) => tracing::info!(policy = vault.policy(), run = %run.run, kind = ?run.kind, "run succeeded"),
+            Ok(()) => tracing::info!(policy = vault.policy(), run = %run.run, kind = run.kind.name(), "run succeeded"),
             Err(error) if self.shown.is_some() => {
-                tracing::error!(policy = vault.policy(), run = %run.run, kind = ?run.kind, state = ?run.state, %error, "run ended");
+                tracing::error!(policy = vault.policy(), run = %run.run, kind = run.kind.name(), state = run.state.name(), %error, "run ended");
             }
             Err(_) => {}
         }

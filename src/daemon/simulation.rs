@@ -89,7 +89,16 @@ impl World {
     /// Lets everybody do what they can, then time pass until the next one wakes.
     async fn turn(&self) {
         for _ in 0..SETTLE {
-            tokio::task::yield_now().await;
+            let mut asked = false;
+            // Not tokio's way to yield, which asks the kernel for news each time.
+            std::future::poll_fn(|cx| {
+                if std::mem::replace(&mut asked, true) {
+                    return std::task::Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                std::task::Poll::Pending
+            })
+            .await;
         }
         let mut now = self.0.lock().expect("world");
         while let Some(Reverse((at, id))) = now.sleepers.pop() {
@@ -402,14 +411,15 @@ fn check(year: &Year, runs: &[Run], what: &str) -> (usize, usize) {
         missed += 1;
         let next = schedule.next_after(slot).expect("next");
         let failed = own.iter().any(|r| r.state != RunState::Succeeded);
-        let margin = Duration::from_secs(3 * 60);
-        let excused = year.excuses.iter().any(|(from, to)| *from < next && clock::add(*to, margin) > slot);
+        // Who was awake for half an hour before the next slot came has at least tried.
+        let margin = Duration::from_secs(30 * 60);
+        let excused = year.excuses.iter().any(|(from, to)| *from <= next && *to > slot && clock::add(*to, margin) >= next);
         assert!(failed || excused || slot < first, "{what}: slot {slot} was forgotten");
     }
     (covered, missed)
 }
 
-async fn simulate(name: &str, cron: &str, zone: &str, more: &str, seed: u64) {
+async fn simulate(name: &'static str, cron: &'static str, zone: &'static str, more: &'static str, seed: u64) {
     say(&format!("{zone}: PGKEEP_SEED={seed}"));
     let folder = tempfile::tempdir().expect("folder");
     let text = format!(
@@ -462,16 +472,18 @@ fn seed() -> u64 {
 
 #[tokio::test]
 async fn a_year_in_paris() {
-    simulate("paris", "30 2 * * *", "Europe/Paris", "", seed()).await;
+    tokio::spawn(simulate("paris", "30 2 * * *", "Europe/Paris", "", seed())).await.expect("simulated");
 }
 
 #[tokio::test]
 async fn a_year_in_new_york() {
-    simulate("new-york", "30 1,2,13 * * *", "America/New_York", "jitter = \"5m\"", seed()).await;
+    tokio::spawn(simulate("new-york", "30 1,2,13 * * *", "America/New_York", "jitter = \"5m\"", seed()))
+        .await
+        .expect("simulated");
 }
 
 #[tokio::test]
 async fn a_year_on_lord_howe() {
     let blackout = "[[schedule.blackout]]\nfrom = \"08:00\"\nto = \"10:00\"";
-    simulate("lord-howe", "0 */4 * * *", "Australia/Lord_Howe", blackout, seed()).await;
+    tokio::spawn(simulate("lord-howe", "0 */4 * * *", "Australia/Lord_Howe", blackout, seed())).await.expect("simulated");
 }

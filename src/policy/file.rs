@@ -410,7 +410,7 @@ pub struct HooksSection {
     pub after: Option<HookCommand>,
     /// After a run that failed or was cancelled.
     pub on_failure: Option<HookCommand>,
-    /// After every run whose `before` was begun, last of all.
+    /// After every run whose `before` was begun, last of all, also when the daemon is being stopped: it waits for it.
     pub finally: Option<HookCommand>,
     /// A command that takes longer is killed, with all that it started. Default: `5m`.
     pub timeout: Option<String>,

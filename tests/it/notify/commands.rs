@@ -24,12 +24,16 @@ impl Setup {
     }
 
     fn with(http: Http) -> Self {
+        Self::on(http, StoreKind::File)
+    }
+
+    fn on(http: Http, store: StoreKind) -> Self {
         let env = vec![
             ("HOOK", http.url(&format!("/hook/{TOKEN}"))),
             ("HEARTBEAT", http.url(&format!("/ping/{PING}"))),
             ("PGKEEP_LOG", "trace".to_owned()),
         ];
-        Self { home: Home::new(StoreKind::File), http, env }
+        Self { home: Home::new(store), http, env }
     }
 
     /// Runs the binary with the secrets in its environment and everything logged; nothing secret may be in what it prints.
@@ -91,6 +95,25 @@ async fn a_command_that_fails_tells_once_and_a_good_one_tells_that_it_works_agai
     assert!(!texts(setup.home.path()).contains(TOKEN), "the vault holds the webhook's address");
     assert!(!texts(setup.home.path()).contains(PING), "the vault holds the heartbeat's address");
     database.remove().await;
+}
+
+#[tokio::test]
+async fn of_two_processes_that_fail_at_the_same_time_one_tells() {
+    for store in [StoreKind::File, StoreKind::S3] {
+        let setup = Setup::on(Http::new().await, store);
+        let database = Server::of(17).database("two").await;
+        let notify = "[notify]\nwebhook = \"${HOOK}\"\n";
+        setup.home.policy("two", &database, notify);
+        assert_eq!(setup.run(&["backup", "two"]).await.0, 0);
+        setup.home.policy_of("two", "postgres://nobody@127.0.0.1:1/x", "", notify);
+        let codes = futures::join!(setup.run(&["backup", "two"]), setup.run(&["backup", "two"]), setup.run(&["backup", "two"]));
+        assert_eq!((codes.0.0, codes.1.0, codes.2.0), (4, 4, 4));
+        assert_eq!(setup.heard().0, ["failure"], "{store:?}");
+        setup.home.policy("two", &database, notify);
+        assert_eq!(setup.run(&["backup", "two"]).await.0, 0);
+        assert_eq!(setup.heard().0, ["recovery"], "{store:?}");
+        database.remove().await;
+    }
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -1,15 +1,17 @@
 //! Messages that do not arrive: recorded, sent again by whoever lives, given up in the end, and never in the way of a run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pgkeep::base::clock::{Clock, ManualClock, SharedClock};
-use pgkeep::base::limits::{NOTIFY_CLAIM, NOTIFY_RETRIES};
+use pgkeep::base::limits::{NOTIFY_CLAIM, NOTIFY_MAX_AGE, NOTIFY_RETRIES};
 use pgkeep::daemon::notify::Outcome;
 use pgkeep::repo::notices::{self, DeliveryState, Notice};
 use pgkeep::store::SharedStore;
 use pgkeep::store::faulty::{Fault, FaultyStore};
 use pgkeep::store::memory::MemoryStore;
+use proptest::prelude::*;
 
 use super::receivers::{Answer, Http};
 use super::{end, notices, notifier, policy, refused, start, vault};
@@ -152,5 +154,80 @@ async fn each_request_to_the_store_may_fail_and_the_message_is_sent_all_the_same
             assert!(notices(&good).await.iter().all(|n| state(n) == DeliveryState::Sent), "fault at request {requests}");
         }
         requests += 1;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// From now on the receiver works, or not.
+    Receiver(bool),
+    /// The n-th daemon's run ends, well or not.
+    Run(usize, bool),
+    /// The n-th daemon's loop goes round.
+    Loop(usize),
+    /// Both loops at the same time.
+    Loops,
+    /// This many minutes pass.
+    Wait(u16),
+    /// The n-th daemon is started anew, and knows nothing.
+    Restart(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => any::<bool>().prop_map(Step::Receiver),
+        2 => (0..2_usize, any::<bool>()).prop_map(|(n, good)| Step::Run(n, good)),
+        3 => (0..2_usize).prop_map(Step::Loop),
+        2 => Just(Step::Loops),
+        4 => prop_oneof![1..3_u16, 5..70_u16, 100..1000_u16].prop_map(Step::Wait),
+        1 => (0..2_usize).prop_map(Step::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_fails_a_message_is_taken_once_and_tried_eight_times_at_most(steps in prop::collection::vec(step(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        runtime.block_on(async {
+            let post = Post::new().await;
+            let (policy, vault) = (post.policy(), post.vault().await);
+            let mut daemons = [notifier(&post.clock), notifier(&post.clock)];
+            for step in &steps {
+                match *step {
+                    Step::Receiver(true) => post.http.always(Answer::Ok),
+                    Step::Receiver(false) => post.http.always(Answer::Status(500, String::new())),
+                    Step::Run(daemon, good) => {
+                        let error = refused();
+                        let outcome = if good { Outcome::Good } else { Outcome::Failed(&error) };
+                        daemons[daemon].run_ended(&policy, Some(&vault), &end(outcome)).await;
+                    }
+                    Step::Loop(daemon) => daemons[daemon].retry_due(&policy, Some(&vault)).await,
+                    Step::Loops => {
+                        let one = daemons[0].retry_due(&policy, Some(&vault));
+                        futures::join!(one, daemons[1].retry_due(&policy, Some(&vault)));
+                    }
+                    Step::Wait(minutes) => post.clock.advance(Duration::from_secs(60 * u64::from(minutes))),
+                    Step::Restart(daemon) => daemons[daemon] = notifier(&post.clock),
+                }
+            }
+            post.clock.advance(NOTIFY_MAX_AGE);
+            daemons[0].retry_due(&policy, Some(&vault)).await;
+            let mut tries: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+            for request in post.http.take() {
+                let id = request.json()["notification"]["id"].as_str().expect("id").to_owned();
+                let counts = tries.entry(id).or_default();
+                counts.0 += 1;
+                counts.1 += u32::from(request.taken);
+            }
+            prop_assert!(tries.values().all(|(all, taken)| *all <= 8 && *taken <= 1), "{tries:?} after {steps:?}");
+            for notice in notices::newest(&vault).await.expect("read") {
+                let (all, taken) = tries.get(&notice.id).copied().unwrap_or_default();
+                prop_assert!(notice.deliveries.iter().all(|d| d.is_settled() && d.tries == all), "{notice:?} after {steps:?}");
+                prop_assert_eq!(notice.deliveries.iter().any(|d| d.state == DeliveryState::Sent), taken == 1);
+            }
+            Ok(())
+        })?;
     }
 }

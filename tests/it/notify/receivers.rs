@@ -35,6 +35,8 @@ pub(super) struct Request {
     pub(super) path: String,
     pub(super) content_type: String,
     pub(super) body: String,
+    /// Whether it was answered well.
+    pub(super) taken: bool,
 }
 
 impl Request {
@@ -150,15 +152,16 @@ impl Drop for Http {
 
 async fn take(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let content_type = headers.get("content-type").map_or("", |v| v.to_str().unwrap_or_default()).to_owned();
+    let next = shared.next.lock().unwrap().pop_front();
+    let answer = next.or_else(|| shared.always.lock().unwrap().clone()).unwrap_or(Answer::Ok);
     let request = Request {
         method: method.to_string(),
         path: uri.to_string(),
         content_type,
         body: String::from_utf8_lossy(&body).into_owned(),
+        taken: matches!(answer, Answer::Ok),
     };
     shared.requests.lock().unwrap().push(request);
-    let next = shared.next.lock().unwrap().pop_front();
-    let answer = next.or_else(|| shared.always.lock().unwrap().clone()).unwrap_or(Answer::Ok);
     match answer {
         Answer::Ok => "ok".into_response(),
         Answer::Status(code, text) => (StatusCode::from_u16(code).expect("status"), text).into_response(),
