@@ -108,16 +108,8 @@ impl Daemon {
 
     /// A command with the token, which the scheduler answers with `outcome`; what arrived there comes back, too.
     async fn command(&mut self, path: &str, body: &str, outcome: Result<RunId>) -> (Reply, Option<Request>) {
-        let authorization = format!("Bearer {TOKEN}");
-        let headers = [("authorization", authorization.as_str())];
-        let asking = Box::pin(
-            self.client
-                .post(format!("http://{}{path}", self.address))
-                .body(body.to_owned())
-                .header(headers[0].0, headers[0].1)
-                .send(),
-        );
-        let mut asking = asking;
+        let request = self.client.post(format!("http://{}{path}", self.address)).bearer_auth(TOKEN).body(body.to_owned());
+        let mut asking = std::pin::pin!(request.send());
         let mut seen = None;
         let mut outcome = Some(outcome);
         let response = loop {

@@ -31,9 +31,9 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = if guard.loopback && !means_this_machine(&request) {
         foreign().into_response()
-    } else if let (false, Err(refused)) = (reads, guard.authorize(request.headers())) {
+    } else if let Some(refused) = guard.refuses(reads, request.headers()) {
         tracing::warn!(method = %request.method(), path = request.uri().path(), "a command without the right token was refused");
-        refused.into_response()
+        refused
     } else if let Ok(response) = tokio::time::timeout(HTTP_ANSWER_TIMEOUT, next.run(request)).await {
         response
     } else {
@@ -47,19 +47,22 @@ pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 }
 
 impl Guard {
-    /// Whether the request brings the token.
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Response> {
+    /// The answer to a request that would change something and does not bring the token.
+    fn refuses(&self, reads: bool, headers: &HeaderMap) -> Option<Response> {
+        if reads {
+            return None;
+        }
         let Some(token) = &self.token else {
             let error = Error::denied("this daemon takes no commands: it was started without a token")
                 .hint("start `pgkeep serve` with --token-file, or with PGKEEP_API_TOKEN in its environment");
-            return Err(Answer::error(NO_COMMAND, error).status(StatusCode::FORBIDDEN).into_response());
+            return Some(Answer::error(NO_COMMAND, error).status(StatusCode::FORBIDDEN).into_response());
         };
         if bearer(headers).is_some_and(|offered| token.matches(offered)) {
-            return Ok(());
+            return None;
         }
         let error = Error::denied("commands need the daemon's token").hint("send it as `Authorization: Bearer …`");
         let answer = Answer::error(NO_COMMAND, error).status(StatusCode::UNAUTHORIZED);
-        Err(([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response())
+        Some(([(header::WWW_AUTHENTICATE, "Bearer")], answer).into_response())
     }
 }
 

@@ -73,7 +73,7 @@ impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buf) {
             Poll::Pending => self.pending(cx),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         }
     }
 }
@@ -82,7 +82,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, buf) {
             Poll::Pending => self.pending(cx),
-            ready => {
+            ready @ Poll::Ready(_) => {
                 self.patience = patience(&self.clock);
                 ready
             }
