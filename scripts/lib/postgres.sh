@@ -34,7 +34,8 @@ start_postgres() {
 }
 
 # Throwaway data is not synced to disk and keeps little WAL, as it lies in memory; logical WAL, prepared transactions
-# and the raised lock table are what the tests' cases need. PRELOAD is a module, or empty.
+# and the raised lock table are what the tests' cases need. PRELOAD is a module, or empty. POSTGRES_EXTRA_SETTINGS has the last
+# word.
 write_postgres_settings() {
   local directory=$1 port=$2 preload=$3
   as_server_user tee "$directory/data/postgresql.auto.conf" >/dev/null <<SETTINGS
@@ -53,6 +54,7 @@ max_prepared_transactions = 10
 shared_preload_libraries = ''
 session_preload_libraries = '$preload'
 log_line_prefix = '%m [%p] %q%u@%d '
+${POSTGRES_EXTRA_SETTINGS:-}
 SETTINGS
 }
 

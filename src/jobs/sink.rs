@@ -47,8 +47,8 @@ impl GroupSink for VaultGroup {
         self.group.begin(&stream_name(&self.database, name))
     }
 
-    fn rows(&mut self, data: &[u8]) -> Result<bool> {
-        self.group.rows(data)
+    fn rows(&mut self, rows: &mut dyn Iterator<Item = &[u8]>) -> Result<bool> {
+        self.group.rows(rows)
     }
 
     async fn flush(&mut self) -> Result<()> {

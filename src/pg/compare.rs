@@ -151,7 +151,7 @@ async fn run(target: &Target, input: &RestoreInput, jobs: usize, progress: &Shar
 }
 
 async fn reader(target: &Target) -> Result<Session> {
-    let session = target.connect().await?;
+    let session = target.connect_apart().await?;
     session.pin(READER).await?;
     Ok(session)
 }
@@ -329,9 +329,9 @@ async fn read_piece(session: &Session, statement: &str) -> Result<Found> {
 }
 
 async fn add_rows(session: &Session, statement: &str, fingerprint: &mut Fingerprint) -> Result<(), tokio_postgres::Error> {
-    let mut copy = session.copy_out(statement).await?;
+    let mut copy = session.copy_out(&[statement]);
     while let Some(rows) = copy.next().await? {
-        fingerprint.add_rows(rows);
+        rows.for_each(|row| fingerprint.add(row));
     }
     Ok(())
 }

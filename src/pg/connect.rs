@@ -12,7 +12,7 @@ use super::error;
 use super::passfile;
 use super::session::Session;
 use super::tls::{self, Check, Files};
-use super::wire::{Diverted, Wire};
+use super::wire::{Apart, Diverted, Wire};
 use crate::base::limits::CONNECT_TIMEOUT;
 use crate::base::secret::Secret;
 use crate::base::{Error, Result};
@@ -136,6 +136,13 @@ impl Target {
             }
         }
         Err(last)
+    }
+
+    /// The same, for a session that reads many rows: its connection has a thread of its own.
+    pub(crate) async fn connect_apart(&self) -> Result<Session> {
+        let (thread, target) = (Apart::start()?, self.clone());
+        let session = thread.run(async move { target.connect().await }).await?;
+        Ok(session.with_thread(thread))
     }
 
     /// Logs in to a database that every server has, for what concerns the server or cannot be done from within the target.

@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Row, Socket}
 
 use super::error;
 use super::version::Version;
-use super::wire::{Diverted, Rows, Wire};
+use super::wire::{Apart, Diverted, Rows, Wire};
 use crate::base::sql::literal;
 use crate::base::{Error, Result};
 
@@ -95,6 +95,8 @@ pub(crate) struct Session {
     wire: Wire,
     target: String,
     version: Version,
+    /// Thread of the connection, if it has one.
+    apart: Option<Apart>,
 }
 
 /// Ends a running statement from outside.
@@ -151,7 +153,7 @@ impl Session {
         let has_transaction_timeout = connection.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
         let unmet = UnmetList::default();
         let connection = tokio::spawn(serve(connection, Arc::clone(&unmet)));
-        let mut session = Self { client, unmet, connection, wire, target, version: Version(0) };
+        let mut session = Self { client, unmet, connection, wire, target, version: Version(0), apart: None };
         session.lift(if has_transaction_timeout { LIFT_17 } else { LIFT }).await?;
         session.pin(PINNED).await?;
         session.version = session.read_version().await?;
@@ -164,6 +166,13 @@ impl Session {
             )));
         }
         Ok(session)
+    }
+
+    /// The session, whose connection lives on a thread of its own, together with that thread.
+    pub(super) fn with_thread(self, thread: Apart) -> Self {
+        let mut session = self;
+        session.apart = Some(thread);
+        session
     }
 
     /// Lifts a limit that a role or database carries and that may be too short for the statement that pins the settings. SET alone takes
@@ -248,9 +257,9 @@ impl Session {
         self.client.query_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
     }
 
-    /// Starts a `COPY … TO STDOUT`, one at a time.
-    pub(crate) async fn copy_out(&self, sql: &str) -> Result<Rows, tokio_postgres::Error> {
-        Ok(self.wire.rows(self.client.copy_out(sql).await?))
+    /// The rows of `COPY … TO STDOUT` statements, one after the other; nothing else may run in the session meanwhile.
+    pub(crate) fn copy_out(&self, statements: &[&str]) -> Rows<'_> {
+        self.wire.rows(&self.client, statements)
     }
 
     async fn read_version(&self) -> Result<Version> {

@@ -44,39 +44,31 @@ impl Chunker {
         self.open.len()
     }
 
-    /// Appends whole rows, adds them to `fingerprint`, and calls `ended` with each part that they complete.
-    pub fn push(&mut self, rows: &[u8], fingerprint: &mut Fingerprint, mut ended: impl FnMut(Vec<u8>)) -> Result<()> {
-        if rows.last().is_some_and(|last| *last != b'\n') {
-            return Err(Error::internal("rows must come whole, each with its newline"));
-        }
-        // Rows between `copied` and `at` belong to the open part but are copied only when it ends or the call does.
-        let (mut copied, mut at) = (0, 0);
-        for newline in memchr::memchr_iter(b'\n', rows) {
-            let row = &rows[at..=newline];
+    /// Appends rows, adds them to `fingerprint`, and calls `ended` with each part that they complete. A row without its newline is refused with an error
+    /// of kind `Integrity`.
+    pub fn push<'r>(
+        &mut self,
+        rows: impl IntoIterator<Item = &'r [u8]>,
+        fingerprint: &mut Fingerprint,
+        mut ended: impl FnMut(Vec<u8>),
+    ) -> Result<()> {
+        for row in rows {
+            if row.last() != Some(&b'\n') {
+                return Err(Error::integrity("a piece of a row came instead of a whole one"));
+            }
             let hash = row_hash(row);
             fingerprint.add_hashed(hash, row.len());
-            let before = self.open.len() + at - copied;
-            if before > 0 && before + row.len() > self.sizes.max {
-                self.append(&rows[copied..at]);
+            if !self.open.is_empty() && self.open.len() + row.len() > self.sizes.max {
                 ended(std::mem::replace(&mut self.open, self.buffers.take()));
-                copied = at;
             }
-            at = newline + 1;
-            let len = self.open.len() + at - copied;
-            if len >= self.sizes.min && (hash as u64) < (row.len() as u64).saturating_mul(self.per_byte) {
-                self.append(&rows[copied..at]);
+            // Only a giant row needs more than a buffer has; twice its size would be a waste.
+            self.open.reserve_exact(row.len());
+            self.open.extend_from_slice(row);
+            if self.open.len() >= self.sizes.min && (hash as u64) < (row.len() as u64).saturating_mul(self.per_byte) {
                 ended(std::mem::replace(&mut self.open, self.buffers.take()));
-                copied = at;
             }
         }
-        self.append(&rows[copied..]);
         Ok(())
-    }
-
-    fn append(&mut self, rows: &[u8]) {
-        // Only a giant row needs more than a buffer has; twice its size would be a waste.
-        self.open.reserve_exact(rows.len());
-        self.open.extend_from_slice(rows);
     }
 
     /// Ends the open part, if it holds anything.
@@ -105,7 +97,7 @@ mod tests {
         let mut chunker = Chunker::new(SMALL, Arc::new(Buffers::new(SMALL.max)));
         let (mut parts, mut fingerprint) = (Vec::new(), Fingerprint::default());
         for rows in rows.chunks(batch.max(1)) {
-            chunker.push(&rows.concat(), &mut fingerprint, |p| parts.push(p)).expect("whole rows");
+            chunker.push(rows.iter().map(Vec::as_slice), &mut fingerprint, |p| parts.push(p)).expect("whole rows");
         }
         parts.extend(chunker.finish());
         (parts, fingerprint)
@@ -165,8 +157,8 @@ mod tests {
     #[test]
     fn torn_rows_are_refused() {
         let e = Chunker::new(SMALL, Arc::new(Buffers::new(SMALL.max)))
-            .push(b"half a row", &mut Fingerprint::default(), |_| {})
+            .push([&b"half a row"[..]], &mut Fingerprint::default(), |_| {})
             .expect_err("refused");
-        assert_eq!(e.kind(), crate::base::Kind::Internal);
+        assert_eq!(e.kind(), crate::base::Kind::Integrity);
     }
 }

@@ -54,8 +54,8 @@ impl GroupWriter {
         Ok(())
     }
 
-    /// Appends whole rows, each with its newline, any number of them. Returns true when [`GroupWriter::flush`] must be awaited before more come.
-    pub fn rows(&mut self, rows: &[u8]) -> Result<bool> {
+    /// Appends rows, each with its newline, any number of them. Returns true when [`GroupWriter::flush`] must be awaited before more come.
+    pub fn rows<'r>(&mut self, rows: impl IntoIterator<Item = &'r [u8]>) -> Result<bool> {
         let Some(current) = &mut self.current else {
             return Err(Error::internal(format!("rows come to group '{}' outside of a stream", self.name)));
         };

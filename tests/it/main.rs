@@ -19,6 +19,7 @@ mod misled;
 mod policies;
 mod readme;
 mod restore;
+mod restore_rows;
 mod scale;
 mod store;
 mod support;

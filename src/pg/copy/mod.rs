@@ -21,9 +21,9 @@ pub trait Sink: Send + Sync {
 pub trait GroupSink: Send {
     /// Begins the stream `name`, unique in the backup.
     fn begin(&mut self, name: &str) -> Result<()>;
-    /// Appends whole rows: `data` is what one or more CopyData messages carry, each row ended by a newline (a newline inside a value is
-    /// always escaped in COPY text). Returns true when [`GroupSink::flush`] must be awaited before more rows come.
-    fn rows(&mut self, data: &[u8]) -> Result<bool>;
+    /// Appends rows, each with its newline (a newline inside a value is always escaped in COPY text). Returns true when [`GroupSink::flush`]
+    /// must be awaited before more rows come.
+    fn rows(&mut self, rows: &mut dyn Iterator<Item = &[u8]>) -> Result<bool>;
     /// Waits until there is room for more.
     async fn flush(&mut self) -> Result<()>;
     /// Ends the current stream and says what it held.

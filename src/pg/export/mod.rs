@@ -145,7 +145,7 @@ async fn run(
 }
 
 async fn connect(target: &Target) -> Result<Session> {
-    let session = target.connect().await?;
+    let session = target.connect_apart().await?;
     session.pin(READER).await?;
     Ok(session)
 }

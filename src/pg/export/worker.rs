@@ -16,6 +16,7 @@ use crate::base::{Error, Result, ResultExt};
 use crate::pg::copy::{GroupSink, Sink, TableStream};
 use crate::pg::error;
 use crate::pg::session::Session;
+use crate::pg::wire::Rows;
 
 /// Index of the table, and what one stream of it held.
 pub(super) type Done = (usize, TableStream);
@@ -110,30 +111,33 @@ async fn reader(
 async fn read_unit(session: &Session, unit: &Unit, sink: &dyn Sink, progress: &SharedProgress) -> Result<Vec<Done>> {
     let mut group = sink.group(&unit.name).await?;
     let mut done = Vec::with_capacity(unit.pieces.len());
+    let statements: Vec<&str> = unit.pieces.iter().map(|p| p.sql.as_str()).collect();
+    let mut rows = session.copy_out(&statements);
     for piece in &unit.pieces {
-        let stream = read_piece(session, piece, &mut *group, progress).await.context(|| format!("read {}", piece.what))?;
+        let stream = read_piece(&mut rows, piece, &mut *group, progress).await.context(|| format!("read {}", piece.what))?;
         done.push((piece.table, stream));
+    }
+    if !rows.is_complete() {
+        return Err(Error::integrity(format!(
+            "the server ended the statements that read {} before all of them had ended",
+            unit.name
+        )));
     }
     group.close().await?;
     Ok(done)
 }
 
 async fn read_piece(
-    session: &Session,
+    rows: &mut Rows<'_>,
     piece: &Piece,
     group: &mut dyn GroupSink,
     progress: &SharedProgress,
 ) -> Result<TableStream> {
-    let failed = |e: tokio_postgres::Error| error::statement("copy its rows", &e);
-    let mut copy = session.copy_out(&piece.sql).await.map_err(failed)?;
     group.begin(&piece.stream)?;
     let mut meter = Meter { left: piece.weight, pending: 0, progress };
-    while let Some(rows) = copy.next().await.map_err(failed)? {
-        if rows.last() != Some(&b'\n') {
-            return Err(Error::integrity("the server sent a piece of a row"));
-        }
-        meter.add(rows.len() as u64);
-        if group.rows(rows)? {
+    while let Some(mut batch) = rows.next().await.map_err(|e| error::statement("copy its rows", &e))? {
+        meter.add(batch.bytes() as u64);
+        if group.rows(&mut batch)? {
             group.flush().await?;
         }
     }

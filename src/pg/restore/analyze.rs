@@ -1,7 +1,8 @@
 //! Planner statistics of everything that got rows. What cannot be analysed only makes plans worse until autovacuum comes by.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::task::JoinSet;
 
@@ -12,26 +13,24 @@ use super::{RestoreInput, RestorePlan};
 use crate::base::sql::qualified;
 use crate::base::{Error, Result};
 
-/// Tables per ANALYZE.
-const BATCH: usize = 50;
-
-/// Analyses the tables and materialised views of `plan`.
+/// Analyses the tables and materialised views of `plan`, the largest first. Its sessions are new: the database has its own settings by now, of which one
+/// says how much is to be gathered.
 pub(super) async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     let names = names(work, plan);
-    let lists: Vec<Vec<String>> =
-        (0..work.jobs).map(|job| names.iter().skip(job).step_by(work.jobs).cloned().collect()).collect();
+    let jobs = work.jobs.min(names.len());
+    let queue = Arc::new(Mutex::new(VecDeque::from(names)));
     let mut workers = JoinSet::new();
-    for list in lists.into_iter().filter(|l| !l.is_empty()) {
-        let work = Arc::clone(work);
+    for _ in 0..jobs {
+        let (work, queue) = (Arc::clone(work), Arc::clone(&queue));
         workers.spawn(async move {
-            let session = work.session(writer(&work.target).await?);
-            for batch in list.chunks(BATCH) {
-                let text = format!("ANALYZE {}", batch.join(", "));
-                if let Err(error) = session.run("gather statistics", &text).await {
+            let session = work.session(writer(&work.target, work.jobs).await?);
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(name) = next else { return Ok::<(), Error>(()) };
+                if let Err(error) = session.run("gather statistics", &format!("ANALYZE {name}")).await {
                     work.ledger.warn(error.full_message());
                 }
             }
-            Ok::<(), Error>(())
         });
     }
     while let Some(result) = workers.join_next().await {
@@ -47,7 +46,9 @@ fn names(work: &Work, plan: &RestorePlan) -> Vec<String> {
     let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
     let above = above_foreign_tables(&work.input);
     let mut names = Vec::new();
-    for table in work.input.tables.iter() {
+    let mut tables: Vec<_> = work.input.tables.iter().collect();
+    tables.sort_by_key(|t| Reverse(t.fingerprint.bytes));
+    for table in tables {
         let entry = table.entry.as_str();
         if !wanted.contains(entry) || table.is_large_objects() || work.ledger.is_lost(entry) {
             continue;

@@ -1,17 +1,17 @@
 //! Rows back into tables: streams in parallel, several into one large table, each counted against what the backup says.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use tokio::task::JoinSet;
 
 use super::ledger::Ledger;
 use super::outcome::{Part, TableMismatch};
-use super::references::order;
 use super::run::Work;
-use super::statements::{lost, writer};
+use super::statements::lost;
+use super::tasks::Load;
+use super::workers::{Rows, Worker};
 use crate::base::sql::{ident, qualified};
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::pg::copy::{TableData, TableStream, encoded};
@@ -21,67 +21,12 @@ use crate::pg::session::Session;
 /// Pages of large objects that are put into the scratch table before they are written: their memory and disk on the server.
 const SCRATCH_BYTES: u64 = 32 << 20;
 
-/// One stream to load.
-struct Task {
-    table: usize,
-    stream: TableStream,
-}
-
-/// Loads all streams of `tables`. Errors of single streams, damaged and missing parts among them, are in the
-/// ledger; a vault or server that does not answer ends everything.
-pub(super) async fn load_all(work: &Arc<Work>, tables: Vec<TableData>) -> Result<()> {
-    if tables.is_empty() {
-        return Ok(());
-    }
-    let tables = Arc::new(tables);
-    let counts: Counts = Arc::default();
-    let first = Loader::connect(work, &tables, &counts).await?;
-    if work.silence && !first.silent {
-        work.ledger
-            .warn("triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned());
-    }
-    let ordered = if first.silent { Vec::new() } else { order(&tables, &first.session.references().await?) };
-    let queue = ordered.iter().flat_map(|table| tasks(&tables, *table)).collect();
-    run(work, &tables, &counts, queue, 1).await?;
-    let done: HashSet<usize> = ordered.into_iter().collect();
-    let mut rest: Vec<Task> = (0..tables.len()).filter(|i| !done.contains(i)).flat_map(|i| tasks(&tables, i)).collect();
-    rest.sort_by(|a, b| b.stream.fingerprint.bytes.cmp(&a.stream.fingerprint.bytes).then(a.stream.stream.cmp(&b.stream.stream)));
-    run(work, &tables, &counts, rest.into(), work.jobs).await?;
-    let counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    compare_counts(&work.ledger, &tables, &counts);
-    Ok(())
-}
-
-fn tasks(tables: &[TableData], table: usize) -> impl Iterator<Item = Task> {
-    tables[table].streams.iter().map(move |s| Task { table, stream: s.clone() })
-}
-
-/// Works through `queue` on at most `jobs` sessions, in its order.
-async fn run(work: &Arc<Work>, tables: &Arc<Vec<TableData>>, counts: &Counts, queue: VecDeque<Task>, jobs: usize) -> Result<()> {
-    let jobs = jobs.min(queue.len());
-    let queue = Arc::new(Mutex::new(queue));
-    let mut workers: JoinSet<Result<()>> = JoinSet::new();
-    for _ in 0..jobs {
-        let (work, queue, tables, counts) = (Arc::clone(work), Arc::clone(&queue), Arc::clone(tables), Arc::clone(counts));
-        workers.spawn(async move {
-            let mut loader = Loader::connect(&work, &tables, &counts).await?;
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-                let Some(task) = next else { return Ok(()) };
-                loader.load(&task).await?;
-            }
-        });
-    }
-    while let Some(result) = workers.join_next().await {
-        result.map_err(|e| Error::internal("a loader ended unexpectedly").source(e))??;
-    }
-    Ok(())
-}
-
-fn compare_counts(ledger: &Ledger, tables: &[TableData], counts: &HashMap<usize, u64>) {
+/// Reports the tables that did not get all their rows.
+pub(super) fn compare_counts(ledger: &Ledger, rows: &Rows) {
+    let taken = rows.taken.lock().unwrap_or_else(PoisonError::into_inner);
     let mut mismatches: BTreeMap<String, TableMismatch> = BTreeMap::new();
-    for (index, table) in tables.iter().enumerate() {
-        let (expected, loaded) = (table.fingerprint.rows, counts.get(&index).copied().unwrap_or(0));
+    for (index, table) in rows.tables.iter().enumerate() {
+        let (expected, loaded) = (table.fingerprint.rows, taken.get(&index).copied().unwrap_or(0));
         if expected != loaded {
             let name = format!("{} {}", table.entry, qualified(&table.schema, &table.table));
             mismatches.insert(name, TableMismatch { entry: table.entry.clone(), expected, loaded });
@@ -90,34 +35,61 @@ fn compare_counts(ledger: &Ledger, tables: &[TableData], counts: &HashMap<usize,
     ledger.with(|o| o.mismatches.extend(mismatches.into_values()));
 }
 
-/// Rows that the server took, by table.
-type Counts = Arc<Mutex<HashMap<usize, u64>>>;
-
-/// One session that loads streams.
-struct Loader {
-    work: Arc<Work>,
-    tables: Arc<Vec<TableData>>,
-    counts: Counts,
-    session: Session,
-    /// Whether triggers and foreign keys are silent in the session.
-    silent: bool,
-}
-
-impl Loader {
-    async fn connect(work: &Arc<Work>, tables: &Arc<Vec<TableData>>, counts: &Counts) -> Result<Self> {
-        let session = work.session(writer(&work.target).await?);
-        let silent = work.silence && session.silence_triggers().await?;
-        Ok(Self { work: Arc::clone(work), tables: Arc::clone(tables), counts: Arc::clone(counts), session, silent })
-    }
-
-    /// Loads one stream and counts the rows that the server took.
-    async fn load(&mut self, task: &Task) -> Result<()> {
-        let (work, stream) = (&self.work, &task.stream);
-        let table = &self.tables[task.table];
-        if work.ledger.is_lost(&table.entry) {
-            work.progress.advance(stream.fingerprint.bytes);
+impl Worker {
+    /// Loads rows and counts those that the server took. Errors of single streams, damaged and missing parts among them, are in the ledger; a vault
+    /// or server that does not answer is an error.
+    pub(super) async fn load(&mut self, load: &Load) -> Result<()> {
+        if self.work.ledger.is_lost(&self.rows.tables[load.table].entry) {
+            self.work.progress.advance(load.streams.iter().map(|s| s.fingerprint.bytes).sum());
             return Ok(());
         }
+        if load.whole && self.load_whole(load).await? {
+            return Ok(());
+        }
+        for stream in &load.streams {
+            self.load_stream(load.table, stream).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads all rows of a table in the transaction that empties it. Nobody can have seen the table without them, so the server writes them as rows that
+    /// everybody sees, which it need not visit again, and leaves the WAL alone where nothing reads it (`wal_level = minimal`). False if this failed:
+    /// then the table is empty, and stream by stream it may still get most of its rows.
+    async fn load_whole(&mut self, load: &Load) -> Result<bool> {
+        let table = &self.rows.tables[load.table];
+        let begin = format!("BEGIN; TRUNCATE TABLE ONLY {}", qualified(&table.schema, &table.table));
+        let statement = frozen(&encoded(&copy_in(table), &self.work.encoding));
+        if let Err(error) = self.session.run("empty the table", &begin).await {
+            return self.start_over(Failed::Other(error)).await;
+        }
+        let mut taken = 0;
+        for stream in &load.streams {
+            match load_rows(&self.work, &self.session, &statement, stream).await {
+                Ok(rows) => taken += rows,
+                Err(failed) => return self.start_over(failed).await,
+            }
+        }
+        if let Err(error) = self.session.run("commit the rows", "COMMIT").await {
+            return self.start_over(Failed::Other(error)).await;
+        }
+        self.count(load.table, taken, load.streams.iter().map(|s| s.fingerprint.bytes).sum());
+        Ok(true)
+    }
+
+    async fn start_over(&mut self, failed: Failed) -> Result<bool> {
+        match failed {
+            Failed::Vault(error) if !is_damage(&error) => return Err(error),
+            Failed::Server(failure) if failure.as_db_error().is_none() => return Err(lost(&self.session)),
+            Failed::Other(_) if self.session.is_closed() => return Err(lost(&self.session)),
+            _ => {}
+        }
+        self.reconnect().await?;
+        Ok(false)
+    }
+
+    async fn load_stream(&mut self, number: usize, stream: &TableStream) -> Result<()> {
+        let work = &self.work;
+        let table = &self.rows.tables[number];
         let statement = if table.is_large_objects() { COPY_SCRATCH.to_owned() } else { encoded(&copy_in(table), &work.encoding) };
         let loaded = if table.is_large_objects() {
             load_objects(work, &self.session, stream).await
@@ -126,24 +98,36 @@ impl Loader {
         };
         let fail = |message| work.ledger.fail_with(&table.entry, Part::Rows, &statement, None, message);
         match loaded {
-            Ok(rows) => {
-                work.ledger.loaded(rows, stream.fingerprint.bytes);
-                *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(task.table).or_default() += rows;
-            }
+            Ok(rows) => self.count(number, rows, stream.fingerprint.bytes),
             // One damaged or missing part must not keep the other tables from coming back: without those rows the table is reported.
-            Err(Failed::Vault(error)) if matches!(error.kind(), Kind::Integrity | Kind::NotFound) => fail(error.full_message()),
+            Err(Failed::Vault(error)) if is_damage(&error) => fail(error.full_message()),
             Err(Failed::Vault(error)) => return Err(error),
             Err(Failed::Server(failure)) if failure.as_db_error().is_none() => return Err(lost(&self.session)),
             Err(Failed::Server(failure)) => {
                 work.ledger.fail(&table.entry, Part::Rows, &statement, &failure);
                 // A COPY that the server refuses at its beginning costs the driver its place in the protocol, and the session with it.
-                *self = Self::connect(&self.work, &self.tables, &self.counts).await?;
+                self.reconnect().await?;
             }
             Err(Failed::Other(error)) if self.session.is_closed() => return Err(error),
             Err(Failed::Other(error)) => fail(error.full_message()),
         }
         Ok(())
     }
+
+    fn count(&self, table: usize, rows: u64, bytes: u64) {
+        self.work.ledger.loaded(rows, bytes);
+        *self.rows.taken.lock().unwrap_or_else(PoisonError::into_inner).entry(table).or_default() += rows;
+    }
+}
+
+/// What is wrong with one part or one stream, and not with the vault.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Integrity | Kind::NotFound)
+}
+
+/// The same COPY into a table that its transaction has emptied.
+fn frozen(copy: &str) -> String {
+    copy.strip_suffix(')').map_or_else(|| format!("{copy} (FREEZE)"), |options| format!("{options}, FREEZE)"))
 }
 
 enum Failed {

@@ -1,14 +1,15 @@
 //! From entries and streams to a database: a plan that a person can read, then its execution.
 
 mod analyze;
+mod board;
 mod defaults;
 mod ledger;
 mod load;
 mod losses;
 mod notes;
 mod outcome;
+mod partition_keys;
 mod plan;
-mod post;
 mod power;
 mod references;
 mod render;
@@ -17,6 +18,8 @@ mod run;
 mod script;
 mod select;
 mod statements;
+mod tasks;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

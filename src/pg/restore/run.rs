@@ -9,14 +9,17 @@ use std::time::Duration;
 use super::analyze::analyze;
 use super::defaults::taken_back;
 use super::ledger::Ledger;
-use super::load::load_all;
+use super::load::compare_counts;
 use super::losses::loans;
 use super::outcome::{Part, PhaseTime};
+use super::partition_keys::partition_keys;
 use super::plan::target_facts;
-use super::post::{Task, run_all, tables_of};
+use super::references::order;
 use super::render::{Renderer, Statement};
 use super::script::{Failure, Step, run};
 use super::statements::{ROLE_MAKER, open, writer};
+use super::tasks::{Parts, is_validated_key};
+use super::workers::{Rows, Worker, run_all};
 use super::{RestoreInput, RestoreOutcome, RestorePlan};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::progress::SharedProgress;
@@ -31,7 +34,11 @@ use crate::pg::version::Feature;
 
 /// Kinds that are made after all other objects: what they do would disturb the making of others, or needs them. Row security would hide rows
 /// from the validation of foreign keys.
-const LATE: &[&str] = &["foreign_key", "row_security", "default_privileges", "materialized_view_data", "event_trigger"];
+pub(super) const LATE: &[&str] =
+    &["foreign_key", "row_security", "default_privileges", "materialized_view_data", "event_trigger"];
+
+const ROWS: &str = "rows";
+const AFTER_ROWS: &str = "after the rows";
 
 /// What the workers of one restore share.
 pub(super) struct Work {
@@ -45,6 +52,8 @@ pub(super) struct Work {
     pub(super) encoding: String,
     /// Whether triggers must not fire while rows are loaded.
     pub(super) silence: bool,
+    /// When the rows began, and how long they took, in seconds.
+    loading: Mutex<(Stopwatch, f64)>,
     cancellers: Mutex<Vec<Canceller>>,
 }
 
@@ -53,6 +62,13 @@ impl Work {
     pub(super) fn session(&self, session: Session) -> Session {
         self.cancellers.lock().unwrap_or_else(PoisonError::into_inner).push(session.canceller());
         session
+    }
+
+    /// All rows are in.
+    pub(super) fn rows_are_in(&self) {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        loading.1 = loading.0.elapsed().as_secs_f64();
+        self.progress.stage(AFTER_ROWS, None);
     }
 
     /// Ends what the server is doing for us; a CREATE INDEX would not notice that its client is gone.
@@ -87,6 +103,7 @@ pub async fn execute(
         jobs: plan.options.jobs.max(1),
         encoding: input.source.encoding.clone(),
         silence: plan.options.data_only,
+        loading: Mutex::new((Stopwatch::start(), 0.0)),
         cancellers: Mutex::default(),
     });
     let watch = Stopwatch::start();
@@ -142,7 +159,7 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     if plan.create_database {
         timed(work, "database", create_database(work, &renderer)).await?;
     }
-    let main = work.session(writer(&work.target).await?);
+    let main = work.session(writer(&work.target, work.jobs).await?);
     if plan.options.data_only && plan.options.clean {
         // Before anything else is removed: tables whose rows cannot be deleted end the restore with everything as it was.
         timed(work, "removal of rows", empty(&main, &data_of(work, plan))).await?;
@@ -156,8 +173,7 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     let loans = if plan.target.superuser { Vec::new() } else { main.without_create(&loans(&entries, &renderer)).await? };
     lend(work, &main, &loans, false).await?;
     timed(work, "before the rows", before_rows(work, &main, &others, &renderer)).await?;
-    timed(work, "rows", rows(work, plan)).await?;
-    timed(work, "after the rows", after_rows(work, &main, &entries, &renderer)).await?;
+    rows_and_after(work, plan, &main, &entries, &renderer).await?;
     lend(work, &main, &loans, true).await?;
     let untouched = plan.create_database || plan.options.no_privileges || plan.options.data_only;
     let taken_back = if untouched { HashMap::new() } else { taken_back(&main, &entries).await? };
@@ -172,13 +188,14 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
 
 async fn timed(work: &Work, phase: &str, stage: impl Future<Output = Result<()>>) -> Result<()> {
     let watch = Stopwatch::start();
-    if phase != "rows" {
-        work.progress.stage(phase, None);
-    }
+    work.progress.stage(phase, None);
     stage.await?;
-    let seconds = watch.elapsed().as_secs_f64();
-    work.ledger.with(|o| o.phases.push(PhaseTime { phase: phase.to_owned(), seconds }));
+    record(work, phase, watch.elapsed().as_secs_f64());
     Ok(())
+}
+
+fn record(work: &Work, phase: &str, seconds: f64) {
+    work.ledger.with(|o| o.phases.push(PhaseTime { phase: phase.to_owned(), seconds }));
 }
 
 /// Steps that make entries.
@@ -278,10 +295,45 @@ fn data_of(work: &Work, plan: &RestorePlan) -> Vec<TableData> {
     work.input.tables.iter().filter(|t| wanted.contains(t.entry.as_str())).cloned().collect()
 }
 
-async fn rows(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
-    let tables = data_of(work, plan);
-    work.progress.stage("rows", Some(tables.iter().map(|t| t.fingerprint.bytes).sum()));
-    load_all(work, tables).await
+/// Rows, and what belongs to them: in parallel, then one after another the foreign keys that lock many tables or need no validation.
+async fn rows_and_after(
+    work: &Arc<Work>,
+    plan: &RestorePlan,
+    main: &Session,
+    entries: &[&Entry],
+    renderer: &Renderer,
+) -> Result<()> {
+    let watch = Stopwatch::start();
+    *work.loading.lock().unwrap_or_else(PoisonError::into_inner) = (watch, 0.0);
+    let rows = Arc::new(Rows { tables: data_of(work, plan), ..Rows::default() });
+    work.progress.stage(ROWS, Some(rows.tables.iter().map(|t| t.fingerprint.bytes).sum()));
+    let first = Worker::connect(work, &rows).await?;
+    if work.silence && !first.silent && !rows.tables.is_empty() {
+        work.ledger
+            .warn("triggers and foreign keys were active while rows were loaded: our role may not silence them".to_owned());
+    }
+    let ordered = if first.silent { Vec::new() } else { order(&rows.tables, &first.session.references().await?) };
+    let keys = partition_keys(main, entries, &rows.tables).await?;
+    let parts = Parts {
+        all: &work.input.entries,
+        entries,
+        tables: &rows.tables,
+        ordered: &ordered,
+        keys,
+        jobs: work.jobs,
+        makes_tables: !plan.options.data_only,
+        renderer,
+    };
+    let made = parts.made_before_rows();
+    run(main, &work.ledger, steps(entries.iter().copied().filter(|e| made.contains(e.id.as_str())), renderer)).await?;
+    run_all(first, parts.tasks()).await?;
+    compare_counts(&work.ledger, &rows);
+    let others = entries.iter().copied().filter(|e| e.kind == "foreign_key" && e.scope == Scope::Object && !is_validated_key(e));
+    run(main, &work.ledger, steps(others, renderer)).await?;
+    let loading = work.loading.lock().unwrap_or_else(PoisonError::into_inner).1;
+    record(work, ROWS, loading);
+    record(work, AFTER_ROWS, watch.elapsed().as_secs_f64() - loading);
+    Ok(())
 }
 
 /// Removes the rows of exactly these tables. A table that a partitioned one refers to cannot be truncated without that one, which could hold
@@ -302,52 +354,6 @@ async fn empty(session: &Session, tables: &[TableData]) -> Result<()> {
         tracing::warn!(error = error.full_message(), "rows could not be deleted either");
         refused
     })
-}
-
-async fn after_rows(work: &Arc<Work>, session: &Session, entries: &[&Entry], renderer: &Renderer) -> Result<()> {
-    let is = |e: &Entry, kind: &str| e.kind == kind && e.scope == Scope::Object;
-    let post: Vec<&Entry> =
-        entries.iter().copied().filter(|e| e.phase == Phase::Post && !LATE.contains(&e.kind.as_str())).collect();
-    run_all(work, tasks(work, &post, |e| renderer.make(e))).await?;
-    // Adding is quick and locks two tables: one after another. Validating reads the rows: in parallel.
-    let keys: Vec<&Entry> = entries.iter().copied().filter(|e| is(e, "foreign_key")).collect();
-    let add = keys
-        .iter()
-        .map(|entry| {
-            let mut statements = renderer.make(entry);
-            if entry.create.len() > 1 {
-                statements.drain(1..entry.create.len());
-            }
-            Step { entry, statements, failure: Failure::Error }
-        })
-        .collect();
-    run(session, &work.ledger, add).await?;
-    let checked: Vec<&Entry> = keys.iter().copied().filter(|e| e.create.len() > 1).collect();
-    run_all(work, tasks(work, &checked, |e| renderer.make(e)[1..e.create.len()].to_vec())).await
-}
-
-/// Tasks of entries that come in restore order.
-fn tasks(work: &Work, entries: &[&Entry], statements: impl Fn(&Entry) -> Vec<Statement>) -> Vec<Task> {
-    let by_id: HashMap<&str, &Entry> = work.input.entries.iter().map(|e| (e.id.as_str(), e)).collect();
-    let index: HashMap<&str, usize> = work.input.entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
-    let position: HashMap<&str, usize> = entries.iter().enumerate().map(|(i, e)| (e.id.as_str(), i)).collect();
-    let bytes: HashMap<&str, u64> = work.input.tables.iter().map(|t| (t.entry.as_str(), t.fingerprint.bytes)).collect();
-    entries
-        .iter()
-        .map(|entry| {
-            let tables = tables_of(entry, &by_id);
-            let needs = entry.depends.iter().chain(&entry.parent);
-            let after: HashSet<usize> = needs.filter_map(|d| position.get(d.as_str()).copied()).collect();
-            Task {
-                entry: index[entry.id.as_str()],
-                statements: statements(entry),
-                after: after.into_iter().collect(),
-                weight: tables.iter().filter_map(|t| bytes.get(t.as_str())).sum(),
-                shared: entry.kind == "index",
-                tables,
-            }
-        })
-        .collect()
 }
 
 /// Row security, default privileges, then privileges of all objects, then what reads tables as their owner, who sees of them what he saw in the

@@ -94,18 +94,11 @@ pub(super) async fn open(target: &Target) -> Result<(Session, bool)> {
     }
 }
 
-/// A session for writing.
-pub(super) async fn writer(target: &Target) -> Result<Session> {
+/// A session for writing, one of `jobs`.
+pub(super) async fn writer(target: &Target, jobs: usize) -> Result<Session> {
     let session = target.connect().await?;
     session.pin(WRITER).await?;
-    // Building indexes on a few MiB of memory takes hours longer; a larger setting of the server is left alone.
-    session
-        .run(
-            "raise maintenance_work_mem",
-            "SELECT set_config('maintenance_work_mem', '131072', false) FROM pg_settings \
-              WHERE name = 'maintenance_work_mem' AND setting::int8 < 131072",
-        )
-        .await?;
+    session.raise_maintenance_memory(jobs).await?;
     session.silence_event_triggers().await?;
     Ok(session)
 }
@@ -218,6 +211,24 @@ impl Session {
         Ok(None)
     }
 
+    /// Memory for building an index and for validating a foreign key, which would otherwise sort and hash on disk: all `jobs` sessions together may take
+    /// as much as the server's `shared_buffers`, the one measure of its memory that somebody has set; each 128 MiB at least and 1 GiB at most. A larger
+    /// setting of the server is left alone.
+    async fn raise_maintenance_memory(&self, jobs: usize) -> Result<()> {
+        let text = format!(
+            "SELECT set_config('maintenance_work_mem', v.kilobytes::text, false) \
+               FROM (SELECT least(1048576, greatest(131072, pg_size_bytes(current_setting('shared_buffers')) / 1024 / {}))) v (kilobytes) \
+               JOIN pg_settings s ON s.name = 'maintenance_work_mem' WHERE s.setting::int8 < v.kilobytes",
+            jobs.max(1)
+        );
+        self.run("raise maintenance_work_mem", &text).await
+    }
+
+    /// How many processes of the server may help to build an index.
+    pub(super) async fn allow_helpers(&self, count: usize) -> Result<()> {
+        self.run("set max_parallel_maintenance_workers", &format!("SET max_parallel_maintenance_workers = {count}")).await
+    }
+
     /// Keeps event triggers that the target has from firing on what we make and drop, where our role may: those of a backup are restored last for
     /// the same reason. Before 17 only a session that claims to replicate can, in which nothing else that a restore does is different.
     async fn silence_event_triggers(&self) -> Result<()> {
@@ -246,9 +257,18 @@ impl Session {
         }
     }
 
-    /// Waits until everything that was committed so far is on the server's disk.
+    /// Waits until everything that was committed so far is on the server's disk: a commit that writes something waits for its own record of the WAL and for all
+    /// before it. A message that nobody reads is something; an id of a transaction alone would not be.
     pub(super) async fn make_durable(&self) -> Result<()> {
-        self.run("make the restore durable", "SET synchronous_commit = local; SELECT pg_current_xact_id()").await
+        let what = "make the restore durable";
+        self.run(what, "SET synchronous_commit = local").await?;
+        let row = self.row(what, "SELECT pg_logical_emit_message(true, 'pgkeep', 'restored')::text").await?;
+        let text = format!("SELECT pg_current_wal_flush_lsn() >= '{}'::pg_lsn", column::<String>(&row, 0)?);
+        if column(&self.row(what, &text).await?, 0)? {
+            return Ok(());
+        }
+        Err(Error::unavailable(format!("{} did not write the end of the restore to its disk", self.target()))
+            .hint("its last seconds may be lost if the server crashes now; CHECKPOINT makes them durable"))
     }
 }
 

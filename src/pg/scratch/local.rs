@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{Needs, binaries, connection};
+use super::{Needs, binaries, connection, memory};
 use crate::base::ids::random_hex;
 use crate::base::{Error, Result, process};
 use crate::pg::connect::Target;
@@ -27,11 +27,12 @@ const SETTINGS: &[&str] = &[
     "full_page_writes=off",
     "wal_level=minimal",
     "max_wal_senders=0",
+    "wal_skip_threshold=0",
     "max_wal_size=8GB",
     "checkpoint_timeout=1h",
+    "bgwriter_lru_maxpages=0",
     "archive_mode=off",
     "autovacuum=off",
-    "shared_buffers=128MB",
     "max_connections=50",
     "max_locks_per_transaction=1024",
     "max_logical_replication_workers=0",
@@ -77,6 +78,7 @@ impl LocalServer {
         let mut command = command(&bin, "postgres", account);
         command.arg("-D").arg(folder.path().join("data")).arg("-p").arg(PORT.to_string());
         command.arg("-c").arg(format!("unix_socket_directories={}", folder.path().display()));
+        command.arg("-c").arg(format!("shared_buffers={}kB", memory::shared_buffers() / 1024));
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
         }

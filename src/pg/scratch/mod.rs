@@ -6,6 +6,7 @@
 mod binaries;
 mod docker;
 mod local;
+mod memory;
 
 use std::time::Duration;
 

@@ -10,46 +10,73 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::blocks::{BLOCK, Blocks};
+use super::blocks::{BLOCK, Block, Blocks};
 
 /// A COPY that has brought this much will bring more.
 const LONG: usize = 1 << 20;
-/// The server sends 8 KiB at a time, and each costs us a wake-up if we are quick; of a long COPY, reads smaller than this are followed by a pause.
-const SIP: usize = 64 << 10;
+/// The server sends 8 KiB at a time. Of a long COPY, whatever comes in this time is read at once.
 const PAUSE: Duration = Duration::from_millis(1);
-const HEADER: usize = 5;
+/// Memory of a session that reads no rows.
+const SMALL: usize = 8 << 10;
+pub(super) const HEADER: usize = 5;
 const COPY_DATA: u8 = b'd';
+/// Before and behind the rows of one COPY: of no interest to the driver, which could not tell one COPY of a query from the next.
 const COPY_OUT_RESPONSE: u8 = b'H';
+const COPY_DONE: u8 = b'c';
 
-/// Where in the stream of messages we are.
+/// How to pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// Before a header.
-    Header,
-    /// This many bytes before the end of a message that the driver gets.
-    Message(usize),
-    /// This many bytes before the end of a row.
-    Row(usize),
+pub(super) enum Pace {
+    /// Others run on this thread.
+    Shared,
+    /// Nothing else runs on this thread: it may sleep.
+    Apart,
 }
 
 /// Takes a stream of messages apart.
 pub(super) struct Framing {
-    input: Box<[u8]>,
+    pace: Pace,
+    /// What was read: messages that nobody has got yet are in `from..to`, and rows, whole, come before `rows_to`.
+    memory: Vec<u8>,
     from: usize,
+    rows_to: usize,
     to: usize,
-    at: At,
-    block: Vec<u8>,
+    /// Bytes of the message at `from` that are not dealt with yet.
+    message: usize,
+    /// The driver does not get that message.
+    hidden: bool,
     /// Bytes read since the last message that was no row.
     brought: usize,
+    /// The socket was read empty not long ago.
+    drained: bool,
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
     rows: Arc<Blocks>,
 }
 
+/// What the memory holds where rows end.
+enum Next {
+    /// A row that is not whole, with its header so many bytes long, if that is known.
+    Row(Option<usize>),
+    /// A message for the driver, with its header so many bytes long.
+    Message(u8, usize),
+}
+
 impl Framing {
     /// Rows go to `rows`.
-    pub(super) fn new(rows: Arc<Blocks>) -> Self {
-        // Small until rows come: most sessions never read any.
-        Self { input: vec![0; 8 << 10].into(), from: 0, to: 0, at: At::Header, block: Vec::new(), brought: 0, pause: None, rows }
+    pub(super) fn new(rows: Arc<Blocks>, pace: Pace) -> Self {
+        Self {
+            pace,
+            memory: vec![0; SMALL],
+            from: 0,
+            rows_to: 0,
+            to: 0,
+            message: 0,
+            hidden: false,
+            brought: 0,
+            drained: false,
+            pause: None,
+            rows,
+        }
     }
 
     /// Reads what is not rows from `stream` into `out`.
@@ -68,95 +95,130 @@ impl Framing {
             if stuck {
                 return Poll::Pending;
             }
-            if let Some(pause) = &mut self.pause {
-                ready!(pause.as_mut().poll(cx));
-                self.pause = None;
+            if self.drained && self.brought > LONG {
+                ready!(self.poll_pause(cx));
             }
-            self.make_room();
-            let mut room = ReadBuf::new(&mut self.input[self.to..]);
+            let mut room = ReadBuf::new(&mut self.memory[self.to..]);
             ready!(stream.as_mut().poll_read(cx, &mut room))?;
-            let count = room.filled().len();
+            let (count, filled) = (room.filled().len(), room.remaining() == 0);
             if count == 0 {
                 // The end of the connection, which the driver is told by no bytes.
                 return Poll::Ready(Ok(()));
             }
             self.to += count;
             self.brought += count;
-            if self.brought > LONG && count < SIP {
-                self.pause = Some(pause());
-            }
+            self.drained = !filled;
         }
     }
 
-    /// Works through what was read, as far as there is room; true when the reader of rows must take a block first.
+    #[allow(clippy::disallowed_methods, reason = "what is waited for is the network, not the clock")]
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.pace == Pace::Apart {
+            std::thread::sleep(PAUSE);
+        } else {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        self.drained = false;
+        Poll::Ready(())
+    }
+
+    /// Works through what was read, as far as there is room; true when the reader of rows must take a block first. Afterwards there is room to read.
     fn take_apart(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> io::Result<bool> {
         loop {
-            let input = &self.input[self.from..self.to];
-            match self.at {
-                At::Message(left) => {
-                    let count = left.min(input.len()).min(out.remaining());
-                    out.put_slice(&input[..count]);
-                    self.from += count;
-                    self.at = if count == left { At::Header } else { At::Message(left - count) };
-                    if count < left {
-                        return Ok(false);
-                    }
+            if self.message > 0 {
+                let mut count = self.message.min(self.to - self.from);
+                if !self.hidden {
+                    count = count.min(out.remaining());
+                    out.put_slice(&self.memory[self.from..self.from + count]);
                 }
-                At::Row(left) => {
-                    let count = left.min(input.len());
-                    self.block.extend_from_slice(&input[..count]);
-                    self.from += count;
-                    self.at = if count == left { At::Header } else { At::Row(left - count) };
-                    if count < left {
-                        return Ok(false);
-                    }
+                self.from += count;
+                self.rows_to = self.from;
+                self.message -= count;
+                if self.message > 0 {
+                    self.make_room(1);
+                    return Ok(false);
                 }
-                At::Header => {
-                    let Some((kind, length)) = header(input)? else { return Ok(false) };
-                    // What comes after the rows must not overtake them; and a row that fills a block comes alone.
-                    let full = kind != COPY_DATA || self.block.len() + length > BLOCK;
-                    if full && !self.block.is_empty() && !self.rows.hand_over(&mut self.block, cx) {
-                        return Ok(true);
+            }
+            let next = self.skip_rows()?;
+            let has_rows = self.rows_to > self.from;
+            match next {
+                Next::Row(length) => {
+                    let whole = self.rows_to + length.unwrap_or(HEADER);
+                    if has_rows && whole > self.memory.len() {
+                        if !self.rows.has_room(cx) {
+                            return Ok(true);
+                        }
+                        self.hand_over(false);
                     }
-                    if kind == COPY_DATA {
-                        self.from += HEADER;
-                        self.at = At::Row(length);
-                        self.block.reserve_exact(if length > BLOCK { length } else { BLOCK.saturating_sub(self.block.len()) });
-                    } else {
-                        self.at = At::Message(HEADER + length);
+                    self.make_room(length.unwrap_or(HEADER));
+                    return Ok(false);
+                }
+                Next::Message(kind, length) => {
+                    // What comes after the rows must not overtake them.
+                    if has_rows || kind == COPY_DONE {
+                        if !self.rows.has_room(cx) {
+                            return Ok(true);
+                        }
+                        self.hand_over(kind == COPY_DONE);
                     }
-                    if kind != COPY_DATA {
+                    self.message = length;
+                    self.hidden = matches!(kind, COPY_OUT_RESPONSE | COPY_DONE);
+                    if !self.hidden {
                         self.brought = 0;
-                    }
-                    if kind == COPY_OUT_RESPONSE {
-                        self.rows.begin();
                     }
                 }
             }
         }
     }
 
-    /// Moves what is left to the front, and makes the buffer large when rows are coming.
-    fn make_room(&mut self) {
-        let rows = matches!(self.at, At::Row(_)) || !self.block.is_empty();
-        if rows && self.input.len() < BLOCK {
-            let mut larger = vec![0; BLOCK].into_boxed_slice();
-            larger[..self.to].copy_from_slice(&self.input[..self.to]);
-            self.input = larger;
+    /// Moves `rows_to` behind the whole rows that are there.
+    fn skip_rows(&mut self) -> io::Result<Next> {
+        loop {
+            match header(&self.memory[self.rows_to..self.to])? {
+                None => return Ok(Next::Row(None)),
+                Some((COPY_DATA, length)) if self.rows_to + HEADER + length <= self.to => self.rows_to += HEADER + length,
+                Some((COPY_DATA, length)) => return Ok(Next::Row(Some(HEADER + length))),
+                Some((kind, length)) => return Ok(Next::Message(kind, HEADER + length)),
+            }
         }
-        self.input.copy_within(self.from..self.to, 0);
-        self.to -= self.from;
-        self.from = 0;
     }
-}
 
-#[allow(clippy::disallowed_methods, reason = "what is waited for is the network, not the clock")]
-fn pause() -> Pin<Box<tokio::time::Sleep>> {
-    Box::pin(tokio::time::sleep(PAUSE))
+    /// Hands the rows over and goes on in other memory.
+    fn hand_over(&mut self, is_last: bool) {
+        let messages = self.from..self.rows_to;
+        let rest = self.memory[self.rows_to..self.to].to_vec();
+        let memory = std::mem::take(&mut self.memory);
+        self.memory = self.rows.hand_over(Block { memory, messages, is_last });
+        self.memory[..rest.len()].copy_from_slice(&rest);
+        (self.from, self.rows_to, self.to) = (0, 0, rest.len());
+    }
+
+    /// Makes room for a message of `length` bytes at `rows_to`, of which some may be there.
+    fn make_room(&mut self, length: usize) {
+        if self.from == self.to {
+            (self.from, self.rows_to, self.to) = (0, 0, 0);
+        }
+        let whole = self.rows_to + length;
+        if whole <= self.memory.len() && self.to < self.memory.len() {
+            return;
+        }
+        self.memory.copy_within(self.from..self.to, 0);
+        (self.rows_to, self.to) = (self.rows_to - self.from, self.to - self.from);
+        self.from = 0;
+        let needed = self.rows_to + length;
+        if needed > self.memory.len() {
+            // Rows that do not fit a block are rare, and large: no more memory than they need.
+            let mut larger = vec![0; needed.max(BLOCK)];
+            larger[..self.to].copy_from_slice(&self.memory[..self.to]);
+            self.memory = larger;
+        }
+    }
 }
 
 /// Kind of a message and how many bytes follow its header; nothing until the header is there.
-fn header(input: &[u8]) -> io::Result<Option<(u8, usize)>> {
+pub(super) fn header(input: &[u8]) -> io::Result<Option<(u8, usize)>> {
     let Some(([kind, length @ ..], _)) = input.split_first_chunk::<HEADER>() else { return Ok(None) };
     let length = i32::from_be_bytes(*length);
     let rest = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
@@ -171,13 +233,16 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt as _;
 
+    use super::super::blocks::split_first;
     use super::*;
+
+    const END: &[u8] = b"<end of the rows>";
 
     /// A message: rows, or anything else.
     fn message() -> impl Strategy<Value = (u8, Vec<u8>)> {
         let length = prop_oneof![20 => 0..200usize, 1 => 0..3 * BLOCK];
-        (prop_oneof![6 => Just(COPY_DATA), 1 => Just(b'C'), 1 => Just(b'N')], length)
-            .prop_map(|(kind, length)| (kind, (0..length).map(|i| (i % 251) as u8).collect()))
+        let kind = prop_oneof![8 => Just(COPY_DATA), 1 => Just(b'C'), 1 => Just(b'N'), 1 => Just(COPY_DONE), 1 => Just(COPY_OUT_RESPONSE)];
+        (kind, length).prop_map(|(kind, length)| (kind, (0..length).map(|i| (i % 251) as u8).collect()))
     }
 
     fn encode(messages: &[(u8, Vec<u8>)]) -> Vec<u8> {
@@ -185,7 +250,8 @@ mod tests {
         messages.iter().flat_map(one).collect()
     }
 
-    /// Sends `bytes` in pieces and reads them in pieces of at most `room`; returns what the driver sees, and the rows.
+    /// Sends `bytes` in pieces and reads them in pieces of at most `room`; returns what the driver sees, and the rows, with a mark at the end of each
+    /// COPY.
     async fn divert(bytes: Vec<u8>, piece: usize, room: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let (mut server, client) = tokio::io::duplex(1 << 16);
         let send = async move {
@@ -194,7 +260,7 @@ mod tests {
             }
         };
         let blocks = Arc::new(Blocks::default());
-        let (mut framing, mut client) = (Framing::new(Arc::clone(&blocks)), Box::pin(client));
+        let (mut framing, mut client) = (Framing::new(Arc::clone(&blocks), Pace::Shared), Box::pin(client));
         let driver = async {
             let mut seen = Vec::new();
             loop {
@@ -208,11 +274,22 @@ mod tests {
             }
         };
         let mut rows = Vec::new();
+        let append = |rows: &mut Vec<u8>, block: &Block| {
+            let mut messages = block.messages();
+            assert!(!messages.is_empty() || block.is_last);
+            while let Some((row, rest)) = split_first(messages) {
+                rows.extend_from_slice(row);
+                messages = rest;
+            }
+            assert!(messages.is_empty(), "a torn row was handed over");
+            if block.is_last {
+                rows.extend_from_slice(END);
+            }
+        };
         let reader = async {
             loop {
                 let block = poll_fn(|cx| blocks.take(cx).map_or(Poll::Pending, Poll::Ready)).await;
-                assert!(!block.is_empty());
-                rows.extend_from_slice(&block);
+                append(&mut rows, &block);
                 blocks.give_back(block);
                 tokio::task::yield_now().await;
             }
@@ -220,7 +297,7 @@ mod tests {
         let both = async { tokio::join!(send, driver).1 };
         let seen = tokio::select! { seen = both => seen?, () = reader => unreachable!() };
         while let Some(block) = poll_fn(|cx| Poll::Ready(blocks.take(cx))).await {
-            rows.extend_from_slice(&block);
+            append(&mut rows, &block);
         }
         Ok((seen, rows))
     }
@@ -237,9 +314,15 @@ mod tests {
             messages.push((b'Z', vec![b'I']));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("runtime");
             let (seen, rows) = runtime.block_on(divert(encode(&messages), piece, room)).expect("well-formed");
-            let (expected, others): (Vec<_>, Vec<_>) = messages.into_iter().partition(|(kind, _)| *kind == COPY_DATA);
+            let (ours, others): (Vec<_>, Vec<_>) =
+                messages.into_iter().partition(|(kind, _)| [COPY_DATA, COPY_OUT_RESPONSE, COPY_DONE].contains(kind));
             prop_assert_eq!(seen, encode(&others));
-            prop_assert!(rows == expected.into_iter().flat_map(|(_, body)| body).collect::<Vec<_>>());
+            let expected = ours.into_iter().flat_map(|(kind, body)| match kind {
+                COPY_DATA => body,
+                COPY_DONE => END.to_vec(),
+                _ => Vec::new(),
+            });
+            prop_assert!(rows == expected.collect::<Vec<_>>());
         }
     }
 

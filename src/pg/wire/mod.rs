@@ -1,31 +1,38 @@
 //! The way from the socket to the reader of rows. The driver hands over what COPY sends message by message, and each message is one row; most of
-//! the time of an export would go there. So the stream that the driver reads from takes the rows out, in blocks of many, and leaves it
-//! everything else: it still speaks the protocol.
+//! the time of an export would go there. So the stream that the driver reads from takes the rows out, in blocks of many messages as they came, and
+//! leaves it everything else: it still speaks the protocol. The ends of the rows are taken out, too, so that one query may hold many COPY statements: ten
+//! thousand small tables need no round trip each.
 
+mod apart;
 mod blocks;
 mod framing;
+mod rows;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use futures::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{CopyOutStream, Socket};
+use tokio_postgres::{Client, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+pub(super) use self::apart::Apart;
 use self::blocks::Blocks;
-use self::framing::Framing;
+use self::framing::{Framing, Pace};
+pub(crate) use self::rows::Rows;
 
 /// Makes streams that rows can be taken out of, with TLS or without. To the driver it is the maker of TLS connections.
 #[derive(Clone)]
 pub(super) struct Wire {
     tls: Option<MakeRustlsConnect>,
+    pace: Pace,
     rows: Arc<Blocks>,
+    /// Whether a connection went over it: the driver lets none on a Unix socket.
+    diverts: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Wire {
@@ -37,12 +44,17 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// For one session; without `tls` in clear.
     pub(super) fn new(tls: Option<MakeRustlsConnect>) -> Self {
-        Self { tls, rows: Arc::default() }
+        let pace = if Apart::is_here() { Pace::Apart } else { Pace::Shared };
+        Self { tls, pace, rows: Arc::default(), diverts: Arc::default() }
     }
 
-    /// The rows that `stream`, which was started in the session of this wire, brings.
-    pub(super) fn rows(&self, stream: CopyOutStream) -> Rows {
-        Rows { stream: Box::pin(stream), blocks: Arc::clone(&self.rows), current: Current::None, ended: false }
+    /// The rows of COPY statements in the session of `client`, whose connection goes over this wire.
+    pub(super) fn rows<'a>(&self, client: &'a Client, statements: &[&str]) -> Rows<'a> {
+        if self.diverts.load(Ordering::Relaxed) {
+            Rows::diverted(Arc::clone(&self.rows), client, statements)
+        } else {
+            Rows::driven(client, statements)
+        }
     }
 }
 
@@ -60,14 +72,16 @@ impl MakeTlsConnect<Socket> for Wire {
             Some(tls) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, domain)?),
             None => None,
         };
-        Ok(Connect { tls, rows: Arc::clone(&self.rows) })
+        Ok(Connect { tls, pace: self.pace, rows: Arc::clone(&self.rows), diverts: Arc::clone(&self.diverts) })
     }
 }
 
 /// One connection about to be made.
 pub(super) struct Connect {
     tls: Option<Tls>,
+    pace: Pace,
     rows: Arc<Blocks>,
+    diverts: Arc<AtomicBool>,
 }
 
 impl TlsConnect<Socket> for Connect {
@@ -81,7 +95,8 @@ impl TlsConnect<Socket> for Connect {
                 Some(tls) => Inner::Encrypted(Box::new(tls.connect(socket).await?)),
                 None => Inner::Plain(socket),
             };
-            Ok(Diverted { inner, framing: Framing::new(self.rows) })
+            self.diverts.store(true, Ordering::Relaxed);
+            Ok(Diverted { inner, framing: Framing::new(self.rows, self.pace) })
         })
     }
 }
@@ -135,60 +150,5 @@ impl AsyncWrite for Diverted {
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         inner!(self, poll_shutdown(cx))
-    }
-}
-
-/// The rows of one COPY, in blocks of whole rows. Dropped early, the rest is read and thrown away.
-pub(crate) struct Rows {
-    stream: Pin<Box<CopyOutStream>>,
-    blocks: Arc<Blocks>,
-    current: Current,
-    ended: bool,
-}
-
-/// What the reader has in hand.
-enum Current {
-    None,
-    Block(Vec<u8>),
-    /// A row that the driver handed over: of a connection that is not diverted.
-    Message(Bytes),
-}
-
-impl Rows {
-    /// The next rows, each with its newline; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<&[u8]>, tokio_postgres::Error> {
-        if let Current::Block(block) = std::mem::replace(&mut self.current, Current::None) {
-            self.blocks.give_back(block);
-        }
-        self.current = poll_fn(|cx| self.poll_next(cx)).await?;
-        Ok(match &self.current {
-            Current::None => None,
-            Current::Block(block) => Some(block),
-            Current::Message(row) => Some(row),
-        })
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Current, tokio_postgres::Error>> {
-        loop {
-            if let Some(block) = self.blocks.take(cx) {
-                return Poll::Ready(Ok(Current::Block(block)));
-            }
-            if self.ended {
-                return Poll::Ready(Ok(Current::None));
-            }
-            match ready!(self.stream.as_mut().poll_next(cx)) {
-                Some(row) => return Poll::Ready(row.map(Current::Message)),
-                // The last block may have come between the two looks.
-                None => self.ended = true,
-            }
-        }
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.blocks.abandon();
-        }
     }
 }

@@ -71,12 +71,12 @@ impl GroupSink for Group {
         Ok(())
     }
 
-    fn rows(&mut self, data: &[u8]) -> Result<bool> {
+    fn rows(&mut self, rows: &mut dyn Iterator<Item = &[u8]>) -> Result<bool> {
         let (_, bytes, fingerprint) = self.open.as_mut().expect("a stream is open");
-        for row in data.split_inclusive(|b| *b == b'\n') {
+        for row in rows {
             fingerprint.add(row);
+            bytes.extend_from_slice(row);
         }
-        bytes.extend_from_slice(data);
         Ok(true)
     }
 

@@ -223,7 +223,7 @@ pub(super) async fn write(vault: &Vault, lease: &Arc<Lease>, data: &Data) -> Res
         for (name, rows) in data.iter().skip(half).step_by(2) {
             group.begin(name)?;
             for rows in rows.chunks(7) {
-                if group.rows(rows.concat().as_bytes())? {
+                if group.rows(rows.iter().map(String::as_bytes))? {
                     group.flush().await?;
                 }
             }

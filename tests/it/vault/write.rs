@@ -147,10 +147,10 @@ async fn misuse_of_a_group_is_refused() {
     );
     let writer = writer.await.unwrap();
     let mut group = writer.group("g");
-    assert!(group.rows(b"a\n").is_err(), "rows outside of a stream");
+    assert!(group.rows([&b"a\n"[..]]).is_err(), "rows outside of a stream");
     group.begin("s").unwrap();
     assert!(group.begin("t").is_err(), "two streams at once");
-    group.rows(b"a\n").unwrap();
+    group.rows([&b"a\n"[..]]).unwrap();
     drop(group);
     let e = writer.commit(commit(clock.as_ref(), &Data::new())).await.unwrap_err();
     assert!(e.message().contains("not closed"), "{e}");
@@ -242,7 +242,7 @@ async fn a_slow_store_holds_the_reader_back_at_the_budget() {
     let mut group = writer.group("g");
     group.begin("s").unwrap();
     for n in 0..2 {
-        assert!(group.rows(&row(n)).unwrap());
+        assert!(group.rows([&row(n)[..]]).unwrap());
         let flushed = tokio::time::timeout(std::time::Duration::from_millis(300), group.flush()).await;
         assert_eq!(flushed.is_ok(), (n as usize + 1) * PART_MAX_BYTES <= IN_FLIGHT_BYTES, "row {n}");
     }
