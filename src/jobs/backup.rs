@@ -123,17 +123,8 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
                 Some(databases) => databases,
                 None => shutdown.guard(databases(source, target)).await?,
             };
-            let work = Work {
-                cx,
-                new_vault,
-                vault,
-                policy,
-                source,
-                target,
-                databases: &databases,
-                lease: &lease,
-                shutdown: &shutdown,
-            };
+            let work =
+                Work { cx, new_vault, vault, policy, source, target, databases: &databases, lease: &lease, shutdown: &shutdown };
             work.run(id, options, &mut recorder).await
         });
         let outcome = outcome.await;

@@ -170,14 +170,7 @@ pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) ->
     }
 }
 
-async fn verify_one(
-    cx: &Context,
-    place: &Place,
-    vault: &Vault,
-    head: &Head,
-    depth: &Depth<'_>,
-    order: &Order,
-) -> Result<Proof> {
+async fn verify_one(cx: &Context, place: &Place, vault: &Vault, head: &Head, depth: &Depth<'_>, order: &Order) -> Result<Proof> {
     let run = order.id(cx);
     let mark = Mark::begin(vault, &run, &head.backup, "verify", cx.owner("verify")).await?;
     let started = match order.slot {

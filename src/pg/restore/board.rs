@@ -74,7 +74,9 @@ impl Board {
             after.push(term.after);
         }
         for (task, before) in after.iter().enumerate() {
-            before.iter().for_each(|b| tasks[*b].dependents.push(task));
+            for b in before {
+                tasks[*b].dependents.push(task);
+            }
         }
         let ready = tasks.iter().enumerate().filter(|(_, t)| t.waiting == 0).map(|(i, t)| (Reverse(t.weight), i)).collect();
         Self { workers, running: 0, open: tasks.len(), tasks, ready, holders: vec![0; numbers.len()] }
