@@ -21,8 +21,8 @@ use pgkeep::repo::notices::Notice;
 use pgkeep::repo::runs::RunKind;
 use pgkeep::store::SharedStore;
 
-/// Short enough that a receiver which hangs does not hold a test up, long enough for one that answers on a busy machine.
-const LIMITS: Limits = Limits { send: Duration::from_secs(5), store: Duration::from_secs(5) };
+/// Long enough for a receiver that answers on a busy machine.
+const LIMITS: Limits = Limits { send: Duration::from_secs(30), store: Duration::from_secs(30) };
 
 /// A policy `harena` whose `[notify]` is as given.
 fn policy(notify: &str) -> Policy {

@@ -224,13 +224,39 @@ fn who_is_told_is_checked() {
         ),
         ("nobody.toml", &notify("on = []")),
         ("nowhere.toml", &notify("format = \"slack\"\n[notify.email]\nsmtp = \"${SMTP}\"\nto = []")),
+        ("twice.toml", &notify("on = [\"stale\", \"stale\"]\nwebhook = \"${HOOK}\"")),
         ("topic.toml", &notify("[notify.sns]\ntopic = \"backups\"")),
     ]);
     let report = policy::check(dir.path()).expect("read folder");
     let prefix = format!("{}/", dir.path().display());
     let text = report.to_string().replace(&prefix, "").replace(&dir.path().display().to_string(), "DIR");
     assert!(!text.contains("hunter"), "{text}");
-    insta::assert_snapshot!("notify", text);
+    for (file, key, said) in [
+        ("events", "notify.on[0]", "did you mean 'failure'?"),
+        ("events", "notify.on[1]", "did you mean 'lease_lost'?"),
+        ("twice", "notify.on[1]", "'stale' stands twice"),
+        ("keys", "notify.webhok", "did you mean 'webhook'?"),
+        ("keys", "notify.format", "'teams' is not a known value; allowed: json, slack"),
+        ("keys", "notify.mail", "did you mean 'email'?"),
+        ("keys", "notify.sns.arn", "unknown key; allowed: topic"),
+        ("keys", "notify.sns.topic", "is missing"),
+        ("literal", "warning: notify.webhook", "whoever knows this address can post to it"),
+        ("literal", "warning: notify.format", "takes messages as Slack does"),
+        ("literal", "notify.heartbeat", "plain http://"),
+        ("mail", "notify.email.smtp", "something stands after host and port"),
+        ("mail", "warning: notify.email.smtp", "holds a password in clear; write a reference such as ${SMTP_URL}"),
+        ("mail", "notify.email.from", "not an e-mail address"),
+        ("mail", "notify.email.to[1]", "not an e-mail address"),
+        ("nobody", "warning: notify", "names nobody who hears about it"),
+        ("nobody", "warning: notify.on", "names no event"),
+        ("nowhere", "notify.format", "means something only with webhook"),
+        ("nowhere", "notify.email.from", "is missing"),
+        ("nowhere", "notify.email.to", "names no recipient"),
+        ("topic", "notify.sns.topic", "not the ARN of an SNS topic"),
+    ] {
+        let told = |l: &str| l.starts_with(&format!("{file}.toml:")) && l.contains(&format!(" {key}: ")) && l.contains(said);
+        assert!(text.lines().any(told), "{file}: {key}: {said} in\n{text}");
+    }
     let usable: Vec<&str> = report.policies.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(usable, ["design", "nobody"], "{report}");
     let explained = policy::explain::explain(&report.policies[0], None, "2026-11-22T17:00:00Z".parse().expect("time"));

@@ -13,6 +13,9 @@ use serde_json::Value;
 use super::receivers::{Answer, Http, Mail};
 use super::{end, notifier, policy, refused, start};
 
+/// For receivers that answer, on a machine that may be busy.
+const PATIENT: Limits = Limits { send: Duration::from_secs(30), store: Duration::from_secs(30) };
+
 fn patient() -> Arc<Notifier> {
     notifier(&ManualClock::new(start()))
 }
@@ -72,23 +75,23 @@ async fn a_webhook_that_does_not_take_the_message_is_told_from_one_that_does() {
     let other = Http::new().await;
     let policy = policy(&format!("webhook = \"{}\"", http.url("/hook-s3cret-t0ken1")));
     let closed = format!("webhook = \"http://127.0.0.1:{}/hook-s3cret-t0ken1\"", closed_port());
-    let quick = Limits { send: Duration::from_millis(700), store: Duration::from_secs(1) };
-    for (answer, said) in [
-        (Answer::Redirect(other.url("/new")), "302 Found"),
-        (Answer::Status(404, "no_service /hook-s3cret-t0ken1".to_owned()), "404 Not Found: no_service /***"),
-        (Answer::Status(500, format!("{}end", "x".repeat(10_000))), "500 Internal Server Error: xxx"),
-        (Answer::Hang, "did not answer within 0.7 s"),
+    let quick = Limits { send: Duration::from_millis(700), ..PATIENT };
+    for (answer, limits, said) in [
+        (Answer::Redirect(other.url("/new")), PATIENT, "302 Found"),
+        (Answer::Status(404, "no_service /hook-s3cret-t0ken1".to_owned()), PATIENT, "404 Not Found: no_service /***"),
+        (Answer::Status(500, format!("{}end", "x".repeat(10_000))), PATIENT, "500 Internal Server Error: xxx"),
+        (Answer::Hang, quick, "did not answer within 0.7 s"),
     ] {
         http.next(answer);
-        let outcomes = tested(&policy, quick).await;
+        let outcomes = tested(&policy, limits).await;
         let error = outcomes[0].1.clone().expect("a failure");
         assert!(error.contains(said) && error.len() < 700, "{error}");
         assert!(!error.contains("s3cret") && !error.contains("/hook"), "{error}");
     }
     assert!(other.requests().is_empty(), "a redirect is never followed: it would turn the message into a GET");
-    let error = tested(&super::policy(&closed), quick).await[0].1.clone().expect("a failure");
+    let error = tested(&super::policy(&closed), PATIENT).await[0].1.clone().expect("a failure");
     assert!(error.contains("cannot be reached") && error.contains("refused") && !error.contains("hook-s3cret"), "{error}");
-    assert_eq!(tested(&policy, quick).await, [("webhook", None)]);
+    assert_eq!(tested(&policy, PATIENT).await, [("webhook", None)]);
 }
 
 fn closed_port() -> u16 {
@@ -133,25 +136,24 @@ async fn mail_arrives_readable_and_in_one_thread() {
 
 #[tokio::test]
 async fn a_mail_server_that_does_not_take_the_message_is_told_from_one_that_does() {
-    let quick = Limits { send: Duration::from_secs(5), store: Duration::from_secs(1) };
     let mail = Mail::new(&["--user", "app", "--password", "hunter22"]);
     let wrong = mail_policy(&format!("smtp://app:hunter33@127.0.0.1:{}", mail.port));
-    let error = tested(&wrong, quick).await[0].1.clone().expect("a failure");
+    let error = tested(&wrong, PATIENT).await[0].1.clone().expect("a failure");
     assert!(error.contains("535") && error.contains("user and password") && !error.contains("hunter33"), "{error}");
     let busy = Mail::new(&["--refuse", "1"]);
     let policy = mail_policy(&format!("smtp://127.0.0.1:{}", busy.port));
-    let error = tested(&policy, quick).await[0].1.clone().expect("a failure");
+    let error = tested(&policy, PATIENT).await[0].1.clone().expect("a failure");
     assert!(error.contains("451") && error.contains("try again later"), "{error}");
-    assert_eq!(tested(&policy, quick).await, [("email", None)]);
+    assert_eq!(tested(&policy, PATIENT).await, [("email", None)]);
     // STARTTLS with a certificate that nobody here trusts: the message stays here.
     let tls = Mail::new(&["--starttls"]);
-    let error = tested(&mail_policy(&format!("smtp://127.0.0.1:{}", tls.port)), quick).await[0].1.clone().expect("a failure");
+    let error = tested(&mail_policy(&format!("smtp://127.0.0.1:{}", tls.port)), PATIENT).await[0].1.clone().expect("a failure");
     assert!(error.contains("certificate"), "{error}");
     assert!(tls.messages().is_empty() && mail.messages().is_empty());
     // A port at which nobody answers as a mail server does.
     let http = Http::new().await;
     let policy = mail_policy(&http.url("").replace("http:", "smtp:"));
-    assert!(tested(&policy, Limits { send: Duration::from_millis(700), ..quick }).await[0].1.is_some());
+    assert!(tested(&policy, Limits { send: Duration::from_millis(700), ..PATIENT }).await[0].1.is_some());
 }
 
 #[tokio::test]

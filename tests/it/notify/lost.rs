@@ -185,7 +185,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_fails_a_message_is_taken_once_and_tried_eight_times_at_most(steps in prop::collection::vec(step(), 1..60)) {

@@ -153,7 +153,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_heard_is_what_the_rules_say(steps in prop::collection::vec(step(), 1..60)) {
