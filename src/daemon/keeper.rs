@@ -65,6 +65,8 @@ pub struct Keeper {
     /// Nothing is tried before this time has passed since that one.
     pause: Option<(Timestamp, Duration)>,
     failures: u32,
+    /// Generation of the lease that is waited for, and since when: until it changes only the lease is looked at.
+    behind: Option<(u64, Timestamp)>,
     /// A run that follows one that ended.
     then: Option<Job>,
 }
@@ -84,6 +86,7 @@ impl Keeper {
             read: None,
             pause: None,
             failures: 0,
+            behind: None,
             then: None,
         };
         this.appear();
@@ -106,7 +109,7 @@ impl Keeper {
     pub fn replace(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
         (self.vault, self.read, self.pause, self.failures, self.then) = (None, None, None, 0, None);
-        self.known = Known::default();
+        (self.known, self.behind) = (Known::default(), None);
         self.appear();
     }
 
@@ -235,6 +238,12 @@ impl Keeper {
 
     async fn read(&mut self, now: Timestamp, busy: bool) -> Result<Look> {
         let vault = self.open().await?;
+        if let Some((generation, _)) = self.behind.filter(|(_, since)| *since <= now && elapsed(*since, now) < self.refresh)
+            && let Some(holder) = lease::holder(&vault).await?.filter(|h| h.generation == generation)
+        {
+            return Ok(behind(&holder, now));
+        }
+        self.behind = None;
         let mut history = History::read_unless(&vault, &self.policy, &mut self.known).await?;
         let holder = lease::holder(&vault).await?;
         if holder.is_none() && !busy && history.has_stale() {
@@ -259,11 +268,8 @@ impl Keeper {
         let wanted = self.wanted(&standings, &status, now);
         let Some(job) = wanted else { return Ok(idle) };
         if let Some(holder) = holder {
-            // Whoever holds it covers the slot, or dies: then the lease expires.
-            let again_in = LEASE_LOOK.min(elapsed(now, holder.expires_at) + Duration::from_secs(1));
-            self.read = None;
-            self.pause = Some((now, again_in));
-            return Ok(Look { start: None, again_in });
+            (self.read, self.behind) = (None, Some((holder.generation, now)));
+            return Ok(behind(&holder, now));
         }
         self.then = None;
         Ok(Look { start: Some(job), again_in: self.tick })
@@ -343,6 +349,11 @@ impl Keeper {
             p.notifications_failed = failed;
         });
     }
+}
+
+/// Whoever holds the lease covers the slot, or dies: then the lease expires.
+fn behind(holder: &Holder, now: Timestamp) -> Look {
+    Look { start: None, again_in: LEASE_LOOK.min(elapsed(now, holder.expires_at) + Duration::from_secs(1)) }
 }
 
 fn slot_state(standing: &Standing) -> SlotState {

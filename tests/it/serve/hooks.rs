@@ -94,7 +94,7 @@ async fn the_daemon_runs_them_too() {
     let done = vault.wait_for("succeeded", 1);
     drop(daemon);
     assert_eq!((done[0]["attempt"].as_u64(), done[0]["trigger"].as_str()), (Some(2), Some("schedule")));
-    let states: Vec<String> = vault.runs().iter().map(|r| r["state"].as_str().unwrap_or_default().to_owned()).collect();
-    assert_eq!(states, ["cancelled", "failed", "succeeded"], "{:#?}", vault.runs());
+    let ends: Vec<String> = vault.runs().iter().map(|r| r["state"].as_str().unwrap_or_default().to_owned()).collect();
+    assert_eq!(ends, ["cancelled", "failed", "succeeded"], "{:#?}", vault.runs());
     source.remove().await;
 }

@@ -2,10 +2,13 @@
 //!
 //! `PGKEEP_SOAK_RUNS` says how many; `scripts/soak` runs a thousand of them with the optimised binary and prints what it measured.
 
+#![allow(clippy::disallowed_macros, clippy::print_stdout, reason = "what was measured is for people to read")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
+use pgkeep::base::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 
 use super::support::{Serve, Vault, wait};
@@ -66,7 +69,7 @@ impl Soak<'_> {
         let daemon = if by_victim { self.victim.as_ref().expect("runs") } else { &self.steady };
         // Refused while a scheduled run goes on there.
         let Some(answer) = self.ask(daemon, "run").await else {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            SystemClock.sleep(Duration::from_millis(100)).await;
             return;
         };
         let id = answer["result"]["run"].as_str().expect("an id").to_owned();
