@@ -181,6 +181,8 @@ def prepared_folder(folder):
         for cluster in folder.glob("pg[0-9][0-9]"):
             subprocess.run([str(HERE / "server.sh"), "stop", str(cluster)], check=True)
             shutil.rmtree(cluster)
+            for left in (cluster.with_suffix(".env"), cluster.with_suffix(".log")):
+                left.unlink(missing_ok=True)
     stamp.write_text(datasets.fingerprint())
     return lock
 
