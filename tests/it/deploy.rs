@@ -1,6 +1,7 @@
 //! What is in `deploy/` and what `docs/OPERATIONS.md` says of it, checked with the tools that will read it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -124,7 +125,7 @@ fn the_dashboard_asks_for_what_there_is() {
         only_what_is_documented("the dashboard", expression);
         assert!(!named(expression).is_empty(), "{expression}");
         let filled = serde_json::to_string(&expression.replace("$policy", ".*")).expect("quote");
-        rules.push_str(&format!("      - {{ record: 'dashboard:{number}', expr: {filled} }}\n"));
+        let _ = writeln!(rules, "      - {{ record: 'dashboard:{number}', expr: {filled} }}");
     }
     let folder = tempfile::tempdir().expect("folder");
     let file = folder.path().join("dashboard.yml");

@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -15,7 +16,7 @@ import tempfile
 
 import datasets
 from contenders import Rivals, Tools
-from figures import render, summary
+from figures import markdown, render, summary
 from measure import CommandFailed, quietly
 from rows import ROWS
 from server import Server, ServerError
@@ -74,7 +75,8 @@ class Run:
         self.repeat, self.scale, self.quick = options.repeat, options.scale, options.quick
         self._servers, self._data = Servers(folder), {}
         bins = {major: path for major, path in (item.split("=") for item in options.bin)}
-        self.tools = Tools(options.binary, {int(m): p for m, p in bins.items()}, tempfile.mkdtemp(prefix="work.", dir=folder), options.jobs)
+        work = tempfile.mkdtemp(prefix="work.", dir=folder)
+        self.tools = Tools(options.binary, {int(m): p for m, p in bins.items()}, work, options.jobs)
 
     def server(self, major=17):
         return self._servers.get(major)
@@ -91,8 +93,8 @@ class Run:
         """Fails unless `size` bytes and a reserve fit on the disk: a full one would fail somebody else as well."""
         free = shutil.disk_usage(self.tools.work).free
         if free < size + RESERVE_BYTES:
-            raise RuntimeError(f"{(size + RESERVE_BYTES) / 1e9:.0f} GB of disk are needed below {self.tools.work.parent}, {free / 1e9:.0f} GB are free;"
-                               " set PGKEEP_BENCH_DIR to a larger disk, or --scale to less than 1")
+            raise RuntimeError(f"{(size + RESERVE_BYTES) / 1e9:.0f} GB of disk are needed below {self.tools.work.parent},"
+                               f" {free / 1e9:.0f} GB are free; set PGKEEP_BENCH_DIR to a larger disk, or --scale to less than 1")
 
     def size(self, gigabytes):
         scaled = gigabytes * self.scale
@@ -124,6 +126,7 @@ def parse_arguments():
     parser.add_argument("--binary", metavar="PATH", help="the pgkeep to measure [default: a release build of this clone]")
     parser.add_argument("--build", action="store_true", help="also measure a clean release build")
     parser.add_argument("--json", metavar="FILE", help="write all raw figures")
+    parser.add_argument("--table", nargs="+", metavar="FILE", help="measure nothing: print files of --json as the table of docs/PERFORMANCE.md")
     parser.add_argument("--keep", action="store_true", help="keep servers' data for the next run with --keep")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--bin", action="append", help=argparse.SUPPRESS)
@@ -149,13 +152,16 @@ def chosen(options):
 
 def machine(options):
     """What the figures depend on."""
-    cpu = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.machine())
+    models = [line.partition(":")[2].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = models[0] if models else platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     version = quietly([options.binary, "--version"]).strip()
-    commit = subprocess.run(["git", "-C", REPOSITORY, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
-    return {"processors": os.cpu_count(), "cpu": cpu, "memory_gib": round(memory / 2**30, 1), "kernel": platform.release(), "pgkeep": version,
-            "binary": str(options.binary), "commit": commit, "scale": options.scale, "repeat": options.repeat, "jobs": options.jobs,
-            "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    described = subprocess.run(["git", "-C", REPOSITORY, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    commit = described.stdout.strip() or "an unknown commit"
+    digest = hashlib.sha256(pathlib.Path(options.binary).read_bytes()).hexdigest()
+    return {"processors": os.cpu_count(), "cpu": cpu, "memory_gib": round(memory / 2**30, 1), "kernel": platform.release(),
+            "pgkeep": version, "binary": str(options.binary), "binary_sha256": digest, "bench": commit, "scale": options.scale,
+            "repeat": options.repeat, "jobs": options.jobs, "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
 
 
 def prepared_folder(folder):
@@ -175,6 +181,8 @@ def prepared_folder(folder):
         for cluster in folder.glob("pg[0-9][0-9]"):
             subprocess.run([str(HERE / "server.sh"), "stop", str(cluster)], check=True)
             shutil.rmtree(cluster)
+            for left in (cluster.with_suffix(".env"), cluster.with_suffix(".log")):
+                left.unlink(missing_ok=True)
     stamp.write_text(datasets.fingerprint())
     return lock
 
@@ -200,13 +208,16 @@ def main():
         for row in ROWS.values():
             print(f"{row.name:22} {'quick' if row.quick else '':6} {row.about}")
         return 0
+    if options.table:
+        print(markdown([json.loads(pathlib.Path(file).read_text()) for file in options.table]))
+        return 0
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGINT, interrupted)
     folder = pathlib.Path(options.folder)
     lock = prepared_folder(folder)
     about = machine(options)
-    print(f"{about['pgkeep']} ({about['commit']}), {about['processors']} × {about['cpu']}, {about['memory_gib']} GiB; scale {options.scale:g}, "
-          f"{options.repeat} repetitions, {options.jobs} jobs\n", flush=True)
+    print(f"{about['pgkeep']}, {about['binary']}, measured by scripts/bench of {about['bench']} on {about['processors']} × {about['cpu']},"
+          f" {about['memory_gib']} GiB; scale {options.scale:g}, {options.repeat} repetitions, {options.jobs} jobs\n", flush=True)
     run = Run(options, folder)
     try:
         results, failure = measured(options, run)

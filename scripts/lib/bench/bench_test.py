@@ -9,7 +9,7 @@ import unittest
 import drain
 import measure
 import server
-from figures import Check, Result, Sample, absolute, fastest, ratio, render, single, summary
+from figures import Check, Result, Sample, absolute, fastest, markdown, ratio, render, single, summary
 from rows import ROWS, interleaved
 
 
@@ -48,6 +48,16 @@ class Figures(unittest.TestCase):
             self.assertIn(part, text)
         self.assertTrue(summary([result]).endswith("1 goals kept, 1 missed"), summary([result]))
         self.assertEqual([c["kept"] for c in result.document()["checks"]], [False, True])
+
+
+    def test_the_table_of_the_document_keeps_the_later_of_two_measurements(self):
+        def document(value):
+            result = Result("r", "a row", {"pgkeep": samples(value)}, [single("time / a | b", value, 1.05, "ratio")])
+            return {"rows": [result.document()]}
+
+        table = markdown([document(2.0), document(1.0)])
+        self.assertIn("| time / a \\| b | 1.00 |  | ≤ 1.05 | kept |", table)
+        self.assertNotIn("2.00", table)
 
 
 class Measuring(unittest.TestCase):

@@ -26,8 +26,8 @@ class Spread:
     rows_compressed: int
 
     def note(self):
-        return (f"{grouped(self.rows)} of {grouped(self.all_rows)} rows are new or updated ({self.rows / self.all_rows:.2%}, {self.rows_compressed / 1e6:.1f} MB"
-                f" on their own); they lie in, or left, {self.pieces} of {self.all_pieces} pieces of 4 MiB of heap"
+        return (f"{grouped(self.rows)} of {grouped(self.all_rows)} rows are new or updated ({self.rows / self.all_rows:.2%},"
+                f" {self.rows_compressed / 1e6:.1f} MB on their own); they lie in, or left, {self.pieces} of {self.all_pieces} pieces of 4 MiB of heap"
                 f" ({self.pieces / self.all_pieces:.2%}, {self.compressed / 1e6:.1f} MB by zstd -1)")
 
 

@@ -168,12 +168,12 @@ class Rivals:
         sample.peak = 0
         return sample
 
-    def dump_directory(self, database, compression, keep=None):
-        """pg_dump -Fd -jN."""
+    def dump_directory(self, database, compression, keep=None, options=()):
+        """pg_dump -Fd -jN; `keep` names the folder of a dump that stays."""
         folder = keep or self.tools.folder("dump")
         settle()
         sample, _ = self._run([self.tools.program(self.major, "pg_dump"), "-Fd", f"-j{self.tools.jobs}",
-                               f"--compress={compression}", "-f", folder, database])
+                               f"--compress={compression}", *options, "-f", folder, database])
         sample.peak = 0
         return self._weighed(sample, folder, keep)
 

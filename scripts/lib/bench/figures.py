@@ -160,3 +160,21 @@ def summary(results):
     lines = check_lines([dataclasses.replace(c, label=f"{name.ljust(width)}  {c.label}") for name, c in rows])
     missed = sum(c.kept is False for _, c in rows)
     return "\n".join([*lines, f"{len(rows) - missed} goals kept, {missed} missed"])
+
+
+def markdown(documents):
+    """The table of docs/PERFORMANCE.md out of documents of --json; of a row that was measured twice, the later counts."""
+    rows, lines = {}, ["| what | figure | spread | goal | |", "|---|---|---|---|---|"]
+    for document in documents:
+        for row in document["rows"]:
+            rows.pop(row["row"], None)
+            rows[row["row"]] = row
+    for row in rows.values():
+        lines.append(f"| **{row['title']}** | | | | |")
+        for raw in row["checks"]:
+            check = Check(**{field.name: raw[field.name] for field in dataclasses.fields(Check)})
+            goal = f"{'<' if check.below else '≤'} {show(check.goal, check.unit)}" if check.goal is not None else ""
+            between = spread(check.low, check.high, check.unit).strip("()")
+            cells = [check.label.replace("|", "\\|"), show(check.value, check.unit), between, goal, check.mark]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

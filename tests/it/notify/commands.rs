@@ -195,7 +195,7 @@ async fn doctor_tries_every_channel_over_tls_too() {
         assert_eq!(passed, 2, "{channel}: {document}");
     }
     // A certificate that nobody vouches for.
-    let trusted = std::mem::replace(&mut setup.env, Vec::new());
+    let trusted = std::mem::take(&mut setup.env);
     setup.env = trusted.into_iter().filter(|(k, _)| *k != "SSL_CERT_FILE").collect();
     let (code, stdout, _) = setup.run(&["--json", "doctor", "--notify", "b"]).await;
     assert_eq!(code, 4, "{stdout}");
