@@ -1,5 +1,6 @@
 //! The real daemon seen from outside: commands by HTTP lead to real runs, metrics have exactly the documented names, nothing secret is told, and
 //! a store that hangs holds up nobody who did not ask for it.
+#![allow(clippy::disallowed_methods, reason = "a real process is waited for in real time")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
