@@ -178,14 +178,16 @@ fn get(objects: &Objects, asked: &Asked, content: bool) -> Answer {
 
 fn list(objects: &Objects, asked: &Asked) -> Answer {
     objects.count("ListObjectsV2");
-    for name in ["start-after", "encoding-type", "fetch-owner"] {
+    for name in ["encoding-type", "fetch-owner"] {
         if asked.parameter(name).is_some() {
             return Err(answer::unknown(name));
         }
     }
     let limit = asked.parameter("max-keys").map_or(Ok(PAGE_KEYS), str::parse).map_err(failed)?.clamp(1, PAGE_KEYS);
     let prefix = asked.parameter("prefix").unwrap_or_default();
-    let page = objects.list(&asked.place(""), prefix, asked.parameter("delimiter"), asked.parameter("continuation-token"), limit);
+    // A continuation token is the last key that was told: both say after what to go on.
+    let after = asked.parameter("continuation-token").or_else(|| asked.parameter("start-after"));
+    let page = objects.list(&asked.place(""), prefix, asked.parameter("delimiter"), after, limit);
     Ok(xml(&answer::listing(&asked.bucket, prefix, limit, &page)))
 }
 

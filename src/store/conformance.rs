@@ -216,7 +216,14 @@ async fn listing(store: &SharedStore) -> Result<()> {
     for (prefix, after) in
         [("", ""), ("", "list/n/2"), ("list/n/", "list/n/"), ("list/n/", "list/n/1"), ("list/n/", "list/n/15x")]
             .into_iter()
-            .chain([("list/", "list/n.a/x"), ("list/", "list/n.a"), ("list/", "list/n/"), ("list/n/", "list/o"), ("", "z")])
+            .chain([
+                ("list/", "list/n.a/x"),
+                ("list/", "list/n.a"),
+                ("list/", "list/n/"),
+                ("list/n/", "list/o"),
+                ("list/n/", "a"),
+                ("", "z"),
+            ])
     {
         let listed: Vec<ObjectMeta> = store.list_after(prefix, after).try_collect().await?;
         let keys: Vec<&str> = listed.iter().map(|meta| meta.key.as_str()).collect();

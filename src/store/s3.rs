@@ -180,7 +180,8 @@ impl Store for S3Store {
         if let Err(e) = check_prefix(prefix) {
             return stream::iter([Err(e)]).boxed();
         }
-        self.listing(prefix, Some(after.to_owned()))
+        // Every key below the prefix comes after what sorts before the prefix.
+        self.listing(prefix, (after > prefix).then(|| after.to_owned()))
     }
 
     async fn list_folders(&self, prefix: &str) -> StoreResult<Vec<String>> {
