@@ -118,13 +118,16 @@ pub async fn plan(vault: &Vault, drop: &[Drop], grace: Duration) -> Result<Prune
 
 /// [`plan`] of what was read already.
 pub async fn plan_from(vault: &Vault, facts: Facts, drop: &[Drop], grace: Duration) -> Result<PrunePlan> {
-    let work = work(vault, facts, drop, grace, vault.clock.now(), &lease::pending(vault).await?).await?;
+    let pending = facts.pending.clone();
+    let work = work(vault, facts, drop, grace, vault.clock.now(), &pending).await?;
     Ok(work.plan)
 }
 
 /// What the vault holds that matters for a plan.
 #[derive(Debug)]
 pub struct Facts {
+    /// Backups whose heads may be on their way.
+    pending: Vec<BackupId>,
     stored: StoredParts,
     /// All backups.
     pub listing: Listing,
@@ -134,11 +137,13 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Reads all but the contents. Parts come first: those that a backup beside us stores are not seen, or its head is.
+    /// Reads all but the contents. Announcements come first, then parts, then heads: what a backup beside us commits meanwhile is not taken for
+    /// unreferenced.
     pub async fn read(vault: &Vault) -> Result<Self> {
+        let pending = lease::pending(vault).await?;
         let stored = StoredParts::list(vault).await?;
         let (listing, pins, marks) = tokio::try_join!(Listing::read(vault), pins::all(vault), readers::all(vault))?;
-        Ok(Self { stored, listing, pins, marks })
+        Ok(Self { pending, stored, listing, pins, marks })
     }
 
     fn pinned(&self) -> HashSet<&BackupId> {
