@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::cli::{Home, StoreKind, drop_database, finance, new_name};
 use crate::support::server::{Database, Server};
 
-/// Statements that the server logged for one database: COPY, and all others.
+/// Queries that the server logged for one database: of COPY statements, one or many, and all others.
 struct Statements {
     copies: usize,
     others: usize,
@@ -47,12 +47,12 @@ fn logged(database: &Database) -> Statements {
 }
 
 #[tokio::test]
-async fn small_tables_cost_a_copy_each_and_neither_another_statement_nor_an_object() {
+async fn small_tables_cost_neither_a_statement_nor_an_object_each() {
     let server = Server::of(17);
     let (few, few_parts) = back_up(&server, 20).await;
     let (many, many_parts) = back_up(&server, 800).await;
-    assert_eq!((few.copies, many.copies), (20, 800));
-    // Locks are taken a group of tables at a time.
+    // Rows are read, and locks taken, a group of tables at a time.
+    assert!((1..=20).contains(&few.copies) && many.copies <= 60, "{} queries for 20 tables, {} for 800", few.copies, many.copies);
     let more = many.others.saturating_sub(few.others);
     assert!(few.others > 50 && more <= 60, "{} statements for 20 tables, {} for 800", few.others, many.others);
     assert!(many_parts <= 30, "{few_parts} parts for 20 tables, {many_parts} for 800");

@@ -51,11 +51,11 @@ impl Watched {
     }
 }
 
-/// `nights` backups of a database that grows, each with a run, a proof of presence, and now and then a drill.
-async fn history(disk: &Arc<Disk>, clock: &Arc<ManualClock>, nights: usize) {
+/// `nights` backups of a database of `rows` rows a table that grows, each with a run, a proof of presence, and now and then a drill.
+async fn history(disk: &Arc<Disk>, clock: &Arc<ManualClock>, nights: usize, rows: usize) {
     let vault = vault(&Process::new(disk), clock).await.unwrap();
     for night in 0..nights {
-        let head = backup(&vault, &data(3, 20 + night)).await.unwrap();
+        let head = backup(&vault, &data(3, rows + night)).await.unwrap();
         let mut run = Run::start(RunId::from(&head.backup), RunKind::Backup, head.started_at, "here", None);
         run.end(head.committed_at, Ok(()));
         run.save(&vault).await.unwrap();
@@ -98,7 +98,7 @@ async fn a_backup_takes_as_many_requests_after_years_as_in_the_first_month() {
     let mut seen = Vec::new();
     for nights in [20, 200] {
         let (disk, clock) = (Arc::new(Disk::default()), clock());
-        history(&disk, &clock, nights).await;
+        history(&disk, &clock, nights, 20).await;
         let watched = Watched::of(&disk, &clock).await;
         one_backup(&watched.vault, 20 + nights - 1).await;
         seen.push(watched.counts());
@@ -116,7 +116,7 @@ async fn a_backup_takes_as_many_requests_after_years_as_in_the_first_month() {
 #[tokio::test]
 async fn listing_and_planning_read_each_document_once_and_no_proof() {
     let (disk, clock) = (Arc::new(Disk::default()), clock());
-    history(&disk, &clock, 100).await;
+    history(&disk, &clock, 100, 20).await;
     let watched = Watched::of(&disk, &clock).await;
     let (listing, verdicts) = (Listing::read(&watched.vault).await.unwrap(), proofs::verdicts(&watched.vault).await.unwrap());
     assert_eq!((listing.backups.len(), verdicts.len()), (100, 100));
@@ -146,7 +146,7 @@ async fn listing_and_planning_read_each_document_once_and_no_proof() {
 #[tokio::test]
 async fn a_marked_backup_is_not_the_newest() {
     let (disk, clock) = (Arc::new(Disk::default()), clock());
-    history(&disk, &clock, 3).await;
+    history(&disk, &clock, 3, 20).await;
     let vault = vault(&Process::new(&disk), &clock).await.unwrap();
     let listing = Listing::read(&vault).await.unwrap();
     prune(&vault, std::slice::from_ref(&listing.backups[2].backup)).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_marked_backup_is_not_the_newest() {
 #[tokio::test]
 async fn verifying_all_backups_asks_for_each_part_once() {
     let (disk, clock) = (Arc::new(Disk::default()), clock());
-    history(&disk, &clock, 12).await;
+    history(&disk, &clock, 12, 200).await;
     let parts = disk.keys("parts/").len();
     let watched = Watched::of(&disk, &clock).await;
     let listing = Listing::read(&watched.vault).await.unwrap();
@@ -196,7 +196,7 @@ async fn verifying_all_backups_asks_for_each_part_once() {
 async fn a_killed_run_is_noticed_after_a_long_silence_and_behind_many_others() {
     for (silent_days, later) in [(0, 0), (400, 0), (1, 40)] {
         let (disk, clock) = (Arc::new(Disk::default()), clock());
-        history(&disk, &clock, 3).await;
+        history(&disk, &clock, 3, 20).await;
         let vault = vault(&Process::new(&disk), &clock).await.unwrap();
         let killed = Run::start(RunId::generate(vault.clock().now()), RunKind::Backup, vault.clock().now(), "here", None);
         killed.save(&vault).await.unwrap();
@@ -223,7 +223,7 @@ async fn a_killed_run_is_noticed_after_a_long_silence_and_behind_many_others() {
 #[tokio::test]
 async fn a_verdict_is_read_from_the_key_and_of_older_proofs_from_the_document() {
     let (disk, clock) = (Arc::new(Disk::default()), clock());
-    history(&disk, &clock, 2).await;
+    history(&disk, &clock, 2, 20).await;
     let watched = Watched::of(&disk, &clock).await;
     let vault = &watched.vault;
     let head = Listing::read(vault).await.unwrap().backups.remove(1);
