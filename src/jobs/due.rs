@@ -185,10 +185,13 @@ pub async fn claim(
     slot: Timestamp,
     own: &RunId,
 ) -> Result<Claim> {
-    for stale in fail_stale(vault, lease, own).await? {
-        tracing::info!(policy = vault.policy(), run = %stale, "an earlier run was killed; its record says so now");
+    let mut history = History::read(vault, policy).await?;
+    if history.has_stale() {
+        for stale in fail_stale(vault, lease, own).await? {
+            tracing::info!(policy = vault.policy(), run = %stale, "an earlier run was killed; its record says so now");
+        }
+        history = History::read(vault, policy).await?;
     }
-    let history = History::read(vault, policy).await?;
     let gone = |why: &str| {
         Err(Error::conflict(format!("the slot {slot} of {} is not due any more: {why}", vault.describe())).source(NotDue))
     };
