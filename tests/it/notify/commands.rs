@@ -195,13 +195,14 @@ async fn doctor_tries_every_channel_over_tls_too() {
         assert_eq!(passed, 2, "{channel}: {document}");
     }
     // A certificate that nobody vouches for.
-    let trusted = std::mem::take(&mut setup.env);
-    setup.env = trusted.into_iter().filter(|(k, _)| *k != "SSL_CERT_FILE").collect();
+    let trusting = setup.env.clone();
+    setup.env.retain(|(k, _)| *k != "SSL_CERT_FILE");
     let (code, stdout, _) = setup.run(&["--json", "doctor", "--notify", "b"]).await;
     assert_eq!(code, 4, "{stdout}");
     assert!(stdout.contains("the webhook cannot be reached") && stdout.contains("certificate"), "{stdout}");
     assert!(setup.http.requests().is_empty() && tls.messages().len() == 1);
     // A topic that is not there, and a reference to nothing.
+    setup.env = trusting;
     let gone = notify("NO_SUCH_VARIABLE").replace(&topic.arn, &format!("{}x", topic.arn));
     setup.home.policy("a", &database, &gone);
     let (code, stdout, _) = setup.run(&["--json", "doctor", "--notify", "a"]).await;
