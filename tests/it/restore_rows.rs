@@ -22,7 +22,7 @@ INSERT INTO accounts SELECT n, 'account ' || n FROM generate_series(1, 500) n;
 CREATE TABLE rates (kind text PRIMARY KEY, rate int);
 INSERT INTO rates SELECT 'k' || n, n * 100 FROM generate_series(0, 6) n;
 CREATE FUNCTION rate(text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT rate FROM public.rates WHERE kind = $1';
-CREATE TABLE bookings (id int, at date NOT NULL, account int NOT NULL, kind text, note text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE bookings (id int, at date NOT NULL, account int NOT NULL, kind text, note text, PRIMARY KEY (id, at, account)) PARTITION BY RANGE (at);
 CREATE TABLE bookings_1 PARTITION OF bookings FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
 CREATE TABLE bookings_2 PARTITION OF bookings FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
 CREATE TABLE bookings_3 PARTITION OF bookings FOR VALUES FROM ('2026-03-01') TO ('2026-04-01') PARTITION BY LIST (account);
