@@ -64,11 +64,13 @@ impl Soak<'_> {
         let by_victim = self.below(2) == 0;
         let fault = self.below(12);
         if fault == 0 {
-            self.source.server.admin(&[format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS false", self.source.name)]).await;
+            self.allow_connections(false).await;
         }
         let daemon = if by_victim { self.victim.as_ref().expect("runs") } else { &self.steady };
         // Refused while a scheduled run goes on there.
         let Some(answer) = self.ask(daemon, "run").await else {
+            // What was closed for this run must not stay closed for all that follow.
+            self.allow_connections(true).await;
             SystemClock.sleep(Duration::from_millis(100)).await;
             return;
         };
@@ -97,8 +99,12 @@ impl Soak<'_> {
             wait("the run to end", || self.state(&id).filter(|s| s != "running").or_else(|| self.idle(by_victim)));
         }
         if fault == 0 {
-            self.source.server.admin(&[format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS true", self.source.name)]).await;
+            self.allow_connections(true).await;
         }
+    }
+
+    async fn allow_connections(&self, allowed: bool) {
+        self.source.server.admin(&[format!("ALTER DATABASE \"{}\" ALLOW_CONNECTIONS {allowed}", self.source.name)]).await;
     }
 
     fn state(&self, id: &str) -> Option<String> {
@@ -171,7 +177,7 @@ fn check(vault: &Vault<'_>, asked: &BTreeSet<String>) {
         asked.len()
     );
     assert_eq!(states("running"), 0, "the last run ended the records of those that were killed");
-    assert!(states("succeeded") > asked.len() / 10, "too little succeeds for this to mean anything");
+    assert!(states("succeeded") > asked.len() / 3, "too little succeeds for this to mean anything");
     let slots = vault.slots_once();
     let mut tried: BTreeSet<&str> = records.iter().filter_map(|r| r["slot"].as_str()).collect();
     for slot in &slots {
