@@ -6,7 +6,7 @@ cluster. Whatever changes here or in tests/sample/finance.sql makes kept data ou
 
 import hashlib
 import pathlib
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 FINANCE = REPOSITORY / "tests/sample/finance.sql"
@@ -74,21 +74,8 @@ class Data:
 
 def together(server, database, scripts):
     """Runs scripts in sessions side by side. Each writes tables of its own, so that their rows lie where they always do."""
-    errors = []
-
-    def one(script):
-        try:
-            server.query(script, database)
-        except Exception as e:  # noqa: BLE001 - told by the caller
-            errors.append(e)
-
-    threads = [threading.Thread(target=one, args=(script,)) for script in scripts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(len(scripts)) as pool:
+        list(pool.map(lambda script: server.query(script, database), scripts))
 
 
 def fill_finance(server, database, megabytes):

@@ -9,9 +9,9 @@ import os
 import pathlib
 import queue
 import sys
-import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 from server import RECEIVE_BYTES, Server
 
@@ -51,29 +51,21 @@ def drain(server, database, sessions):
     for table, blocks, names, _ in tables:
         for statement in pieces(table, int(blocks), names, sessions):
             work.put(statement)
-    totals, errors = [], []
+    totals = []
 
-    def worker():
+    def worker(_):
         buffer = bytearray(RECEIVE_BYTES)
-        try:
-            with server.connect(database) as session:
-                session.query("SET search_path = ''; SET lc_monetary = 'C'")
-                while True:
-                    try:
-                        statement = work.get_nowait()
-                    except queue.Empty:
-                        return
-                    totals.append(session.copy_out(statement, buffer))
-        except Exception as e:  # noqa: BLE001 - told by the main thread
-            errors.append(e)
+        with server.connect(database) as session:
+            session.query("SET search_path = ''; SET lc_monetary = 'C'")
+            while True:
+                try:
+                    statement = work.get_nowait()
+                except queue.Empty:
+                    return
+                totals.append(session.copy_out(statement, buffer))
 
-    threads = [threading.Thread(target=worker) for _ in range(sessions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
+    with ThreadPoolExecutor(sessions) as pool:
+        list(pool.map(worker, range(sessions)))
     return {"seconds": time.perf_counter() - started, "rows": sum(r for r, _ in totals), "bytes": sum(b for _, b in totals),
             "tables": len(tables)}
 
