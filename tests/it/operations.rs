@@ -87,3 +87,14 @@ async fn the_role_of_the_page_backs_up_what_a_superuser_does() {
     finish(home.command(&["list"]), &["list"]).exits(0);
     server.admin(&[format!("DROP ROLE {role}")]).await;
 }
+
+#[test]
+fn the_sections_of_the_page_are_valid() {
+    let sections: Vec<&str> = PAGE.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!sections.is_empty());
+    let home = Home::new(StoreKind::File);
+    for (i, section) in sections.iter().enumerate() {
+        home.policy_of(&format!("page-{i}"), "postgres://localhost/db", "", section);
+    }
+    home.run(&["policy", "check"]).exits(0);
+}
