@@ -12,12 +12,12 @@ use super::statements::writer;
 use super::{RestoreInput, RestorePlan};
 use crate::base::sql::qualified;
 use crate::base::{Error, Result};
+use crate::pg::catalog::entry::Entry;
 
-/// Analyses the tables and materialised views of `plan`, the largest first. Its sessions are new: the database has its own settings by now, of which one
-/// says how much is to be gathered.
-pub(super) async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
-    let names = names(work, plan);
-    let jobs = work.jobs.min(names.len());
+/// Analyses what has these names, in their order, on at most `jobs` sessions. They are new: the database has its own settings by now, of which one says how
+/// much is to be gathered.
+pub(super) async fn analyze(work: &Arc<Work>, names: Vec<String>, jobs: usize) -> Result<()> {
+    let jobs = jobs.min(names.len());
     let queue = Arc::new(Mutex::new(VecDeque::from(names)));
     let mut workers = JoinSet::new();
     for _ in 0..jobs {
@@ -39,11 +39,10 @@ pub(super) async fn analyze(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> 
     Ok(())
 }
 
-/// What to analyse. Statistics of a table include those of its heirs (ONLY changes nothing in that), and reading foreign ones would call their
-/// servers.
-fn names(work: &Work, plan: &RestorePlan) -> Vec<String> {
+/// Names of the tables that got rows, the largest first. Statistics of a table include those of its heirs (ONLY changes nothing in that), and reading
+/// foreign ones would call their servers.
+pub(super) fn tables(work: &Work, plan: &RestorePlan) -> Vec<String> {
     let wanted: HashSet<&str> = plan.tables.iter().map(String::as_str).collect();
-    let views: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
     let above = above_foreign_tables(&work.input);
     let mut names = Vec::new();
     let mut tables: Vec<_> = work.input.tables.iter().collect();
@@ -53,21 +52,20 @@ fn names(work: &Work, plan: &RestorePlan) -> Vec<String> {
         if !wanted.contains(entry) || table.is_large_objects() || work.ledger.is_lost(entry) {
             continue;
         }
-        let name = qualified(&table.schema, &table.table);
         if above.contains(entry) {
             work.ledger.warn(format!("{entry} has foreign tables among its heirs and was not analysed: that would read them"));
         } else {
-            names.push(name);
+            names.push(qualified(&table.schema, &table.table));
         }
     }
-    names.extend(
-        work.input
-            .entries
-            .iter()
-            .filter(|e| e.kind == "materialized_view" && views.contains(e.id.as_str()) && !work.ledger.is_lost(&e.id))
-            .filter_map(|e| Some(qualified(e.schema.as_deref()?, &e.name))),
-    );
     names
+}
+
+/// Names of the materialised views.
+pub(super) fn materialized_views(work: &Work, plan: &RestorePlan) -> Vec<String> {
+    let wanted: HashSet<&str> = plan.entries.iter().map(String::as_str).collect();
+    let made = |e: &&Entry| e.kind == "materialized_view" && wanted.contains(e.id.as_str()) && !work.ledger.is_lost(&e.id);
+    work.input.entries.iter().filter(made).filter_map(|e| Some(qualified(e.schema.as_deref()?, &e.name))).collect()
 }
 
 /// Ids of the tables that have a foreign table among their heirs, at any distance.

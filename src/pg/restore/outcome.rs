@@ -113,7 +113,8 @@ pub struct TableMismatch {
 /// How long one phase took.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseTime {
-    /// `roles`, `database`, `removal of rows`, `removal`, `before the rows`, `rows`, `after the rows`, `privileges`, `statistics`.
+    /// `roles`, `database`, `removal of rows`, `removal`, `before the rows`, `rows`, `after the rows`, `privileges`, `statistics` (and the
+    /// contents of materialised views).
     pub phase: String,
     /// Wall-clock seconds.
     pub seconds: f64,

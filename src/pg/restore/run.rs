@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::analyze::analyze;
+use super::analyze::{analyze, materialized_views, tables};
 use super::defaults::taken_back;
 use super::ledger::Ledger;
 use super::load::compare_counts;
@@ -177,10 +177,9 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     lend(work, &main, &loans, true).await?;
     let untouched = plan.create_database || plan.options.no_privileges || plan.options.data_only;
     let taken_back = if untouched { HashMap::new() } else { taken_back(&main, &entries).await? };
-    timed(work, "privileges", finish(work, &main, &entries, &renderer, taken_back)).await?;
-    if !plan.tables.is_empty() {
-        timed(work, "statistics", analyze(work, plan)).await?;
-    }
+    timed(work, "privileges", privileges(work, &main, &entries, &renderer, taken_back)).await?;
+    timed(work, "statistics", views_and_statistics(work, plan, &main, &entries, &renderer)).await?;
+    run(&main, &work.ledger, steps(entries.iter().copied().filter(|e| e.kind == "event_trigger"), &renderer)).await?;
     main.make_durable().await?;
     work.progress.finish();
     Ok(())
@@ -356,9 +355,8 @@ async fn empty(session: &Session, tables: &[TableData]) -> Result<()> {
     })
 }
 
-/// Row security, default privileges, then privileges of all objects, then what reads tables as their owner, who sees of them what he saw in the
-/// source, and event triggers last.
-async fn finish(
+/// Row security, default privileges, then privileges of all objects.
+async fn privileges(
     work: &Work,
     session: &Session,
     entries: &[&Entry],
@@ -378,9 +376,26 @@ async fn finish(
         })
         .filter(|step| !step.statements.is_empty())
         .collect();
-    run(session, &work.ledger, privileges).await?;
-    session.pin(&[("row_security", "on")]).await?;
-    run(session, &work.ledger, steps(late("materialized_view_data"), renderer)).await?;
-    session.pin(&[("row_security", "off")]).await?;
-    run(session, &work.ledger, steps(late("event_trigger"), renderer)).await
+    run(session, &work.ledger, privileges).await
+}
+
+/// What reads tables as their owner, who sees of them what he saw in the source, and beside it the statistics of the tables.
+async fn views_and_statistics(
+    work: &Arc<Work>,
+    plan: &RestorePlan,
+    session: &Session,
+    entries: &[&Entry],
+    renderer: &Renderer,
+) -> Result<()> {
+    let views: Vec<&Entry> = entries.iter().copied().filter(|e| e.kind == "materialized_view_data").collect();
+    let gathers = !plan.tables.is_empty();
+    let jobs = if views.is_empty() { work.jobs } else { work.jobs.saturating_sub(1).max(1) };
+    let fill = async {
+        session.pin(&[("row_security", "on")]).await?;
+        run(session, &work.ledger, steps(views.into_iter(), renderer)).await?;
+        session.pin(&[("row_security", "off")]).await
+    };
+    let tables = async { if gathers { analyze(work, tables(work, plan), jobs).await } else { Ok(()) } };
+    tokio::try_join!(fill, tables)?;
+    if gathers { analyze(work, materialized_views(work, plan), work.jobs).await } else { Ok(()) }
 }

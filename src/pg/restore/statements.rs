@@ -211,17 +211,22 @@ impl Session {
         Ok(None)
     }
 
-    /// Memory for building an index and for validating a foreign key, which would otherwise sort and hash on disk: all `jobs` sessions together may take
-    /// as much as the server's `shared_buffers`, the one measure of its memory that somebody has set; each 128 MiB at least and 1 GiB at most. A larger
-    /// setting of the server is left alone.
-    async fn raise_maintenance_memory(&self, jobs: usize) -> Result<()> {
+    /// Memory for building an index, which would otherwise be sorted on disk: all `jobs` sessions together may take as much as the server's `shared_buffers`,
+    /// the one measure of its memory that somebody has set; each 128 MiB at least and 1 GiB at most. A larger setting of the server is left alone.
+    pub(super) async fn raise_maintenance_memory(&self, jobs: usize) -> Result<()> {
         let text = format!(
-            "SELECT set_config('maintenance_work_mem', v.kilobytes::text, false) \
+            "RESET maintenance_work_mem; SELECT set_config('maintenance_work_mem', v.kilobytes::text, false) \
                FROM (SELECT least(1048576, greatest(131072, pg_size_bytes(current_setting('shared_buffers')) / 1024 / {}))) v (kilobytes) \
                JOIN pg_settings s ON s.name = 'maintenance_work_mem' WHERE s.setting::int8 < v.kilobytes",
             jobs.max(1)
         );
         self.run("raise maintenance_work_mem", &text).await
+    }
+
+    /// Memory for validating a foreign key: what the server may hash in it. A hash table larger than the caches of a processor is several times slower than
+    /// to go through the indexes of both tables side by side, and the server's estimates know nothing of caches.
+    pub(super) async fn limit_maintenance_memory(&self) -> Result<()> {
+        self.run("limit maintenance_work_mem", "SET maintenance_work_mem = '64MB'").await
     }
 
     /// How many processes of the server may help to build an index.

@@ -130,7 +130,11 @@ impl Parts<'_> {
     fn make(&self, entry: &Entry, mut after: BTreeSet<usize>, places: &Places<'_>) -> Task {
         let own = entry.parent.as_deref().unwrap_or_default();
         match places.loads.get(own) {
-            Some(loads) if is_plain_index(entry) => after.extend(loads),
+            Some(loads) if is_plain_index(entry) => {
+                // What an extension brings may read the tables of the extension.
+                let of_extensions = entry.depends.iter().filter_map(|id| places.loads.get(id.as_str())).flatten();
+                after.extend(of_extensions.chain(loads));
+            }
             _ => after.extend([places.rows_are_in]),
         }
         let tables: Vec<(String, Hold)> = match entry.kind.as_str() {
@@ -356,13 +360,16 @@ mod tests {
             entry("table", "parts", "", &[], &["CREATE TABLE parts ()"]),
             entry("index", "i", "a", &["table a"], &["plain index"]),
             entry("index", "f", "a", &["function f()", "table a"], &["index with a function"]),
+            entry("index", "g", "b", &["extension g", "table b"], &["index of an extension"]),
             entry("constraint", "of_parts", "parts", &["table parts"], &["key of all parts"]),
             entry("constraint", "pk", "b", &["constraint of_parts", "table b"], &["primary key"]),
             entry("trigger", "t", "a", &["table a"], &["trigger"]),
             entry("foreign_key", "k", "a", &["constraint pk", "table a", "table b"], &["add key", "validate key"]),
         ];
-        let all = tasks(&entries, &[table("a", 8, 1), table("b", 8, 1)], true);
-        assert_eq!(after(&all, "rows are in"), ["1 of a, whole", "1 of b, whole"]);
+        let brought = TableData { entry: "extension g".to_owned(), ..table("of_g", 0, 1) };
+        let all = tasks(&entries, &[table("a", 8, 1), table("b", 8, 1), brought], true);
+        assert_eq!(after(&all, "rows are in"), ["1 of a, whole", "1 of b, whole", "1 of of_g"]);
+        assert_eq!(after(&all, "index of an extension"), ["1 of b, whole", "1 of of_g"]);
         assert_eq!(after(&all, "plain index"), ["1 of a, whole"]);
         assert_eq!(after(&all, "index with a function"), ["rows are in"]);
         assert_eq!(after(&all, "primary key"), ["1 of b, whole"]);

@@ -32,13 +32,15 @@ pub(super) struct Worker {
     pub(super) silent: bool,
     /// Other processes that the session's server may use for an index; unknown until it is set.
     helpers: Option<usize>,
+    /// Whether the session's memory is that for validating foreign keys.
+    validates: bool,
 }
 
 impl Worker {
     pub(super) async fn connect(work: &Arc<Work>, rows: &Arc<Rows>) -> Result<Self> {
         let session = work.session(writer(&work.target, work.jobs).await?);
         let silent = work.silence && session.silence_triggers().await?;
-        Ok(Self { work: Arc::clone(work), rows: Arc::clone(rows), session, silent, helpers: None })
+        Ok(Self { work: Arc::clone(work), rows: Arc::clone(rows), session, silent, helpers: None, validates: false })
     }
 
     /// Another session in place of one that has lost its place in the protocol; what that one left open is rolled back.
@@ -55,17 +57,42 @@ impl Worker {
                 Ok(())
             }
             Job::Make { entry, statements } => {
-                let entry = &self.work.input.entries[*entry];
-                if matches!(entry.kind.as_str(), "index" | "constraint") && self.helpers != Some(spare) {
-                    self.session.allow_helpers(spare).await?;
-                    self.helpers = Some(spare);
+                let work = Arc::clone(&self.work);
+                let entry = &work.input.entries[*entry];
+                match entry.kind.as_str() {
+                    "index" | "constraint" => self.prepare_for_index(spare).await?,
+                    "foreign_key" => self.prepare_for_key().await?,
+                    _ => {}
                 }
                 let step = Step { entry, statements: statements.clone(), failure: Failure::Error };
                 run_step(&self.session, &self.work.ledger, &step).await
             }
             Job::AddPartitionKey(key) => self.add_partition_key(key).await,
-            Job::ValidatePartitionKey(key) => self.validate_partition_key(key).await,
+            Job::ValidatePartitionKey(key) => {
+                self.prepare_for_key().await?;
+                self.validate_partition_key(key).await
+            }
         }
+    }
+
+    async fn prepare_for_index(&mut self, spare: usize) -> Result<()> {
+        if self.helpers != Some(spare) {
+            self.session.allow_helpers(spare).await?;
+            self.helpers = Some(spare);
+        }
+        if self.validates {
+            self.session.raise_maintenance_memory(self.work.jobs).await?;
+            self.validates = false;
+        }
+        Ok(())
+    }
+
+    async fn prepare_for_key(&mut self) -> Result<()> {
+        if !self.validates {
+            self.session.limit_maintenance_memory().await?;
+            self.validates = true;
+        }
+        Ok(())
     }
 }
 
