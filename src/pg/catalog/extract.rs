@@ -61,24 +61,25 @@ pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
 /// [`extract`], half of the work done by `helper`, whose session is like that of `client` and in the same snapshot. What the helper cannot read,
 /// because a migration stands between it and a lock that `client` has, `client` reads.
 pub(crate) async fn extract_with(client: &Client, helper: Option<&Client>, cx: &Context) -> Result<Catalog> {
-    let mut drafts = drafts(client, helper, cx, |scope| scope != Scope::Cluster).await?;
-    let tables = tables(client, cx, &drafts).await?;
-    let edges = depends::edges(client).await?;
+    let (mut drafts, helper) = drafts(client, helper, cx, |scope| scope != Scope::Cluster).await?;
+    let beside = helper.unwrap_or(client);
+    let tables_and_counts = async {
+        let tables = tables(client, cx, &drafts).await?;
+        inventory::check(client, &drafts).await?;
+        Ok::<_, Error>(tables)
+    };
+    let others =
+        async { Ok((depends::edges(beside).await?, unmodeled::probe(beside).await?, warnings::read(beside, cx).await?)) };
+    let (tables, (edges, unmodeled, warnings)) = tokio::try_join!(tables_and_counts, others)?;
     operators::add_paths(client, &mut drafts, &edges).await?;
-    inventory::check(client, &drafts).await?;
     let entries = depends::resolve(drafts, &edges);
     let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();
-    Ok(Catalog {
-        entries: order(entries, &ranks(), &loaded)?,
-        tables,
-        unmodeled: unmodeled::probe(client).await?,
-        warnings: warnings::read(client, cx).await?,
-    })
+    Ok(Catalog { entries: order(entries, &ranks(), &loaded)?, tables, unmodeled, warnings })
 }
 
 /// Reads what all databases of the server share: roles, memberships, tablespaces.
 pub async fn extract_cluster(client: &Client, cx: &Context) -> Result<Catalog> {
-    let drafts = drafts(client, None, cx, |scope| scope == Scope::Cluster).await?;
+    let (drafts, _) = drafts(client, None, cx, |scope| scope == Scope::Cluster).await?;
     let entries = order(depends::resolve(drafts, &[]), &ranks(), &HashSet::new())?;
     let mut warnings = Vec::new();
     if !cx.reads_passwords {
@@ -91,7 +92,13 @@ fn ranks() -> HashMap<&'static str, usize> {
     KINDS.iter().enumerate().map(|(i, kind)| (kind.name, i)).collect()
 }
 
-async fn drafts(client: &Client, helper: Option<&Client>, cx: &Context, wanted: impl Fn(Scope) -> bool) -> Result<Vec<Draft>> {
+/// What all kinds render, in their order, and the helper if it was of use.
+async fn drafts<'a>(
+    client: &Client,
+    helper: Option<&'a Client>,
+    cx: &Context,
+    wanted: impl Fn(Scope) -> bool,
+) -> Result<(Vec<Draft>, Option<&'a Client>)> {
     let kinds: Vec<&Kind> = KINDS.iter().copied().filter(|k| wanted(k.scope)).collect();
     let queue = Mutex::new((0..kinds.len()).collect::<VecDeque<usize>>());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -123,7 +130,8 @@ async fn drafts(client: &Client, helper: Option<&Client>, cx: &Context, wanted: 
         done.push((i, read(client, cx, kinds[i]).await?));
     }
     done.sort_by_key(|(i, _)| *i);
-    Ok(done.into_iter().flat_map(|(_, drafts)| drafts).collect())
+    let drafts = done.into_iter().flat_map(|(_, drafts)| drafts).collect();
+    Ok((drafts, helper.filter(|_| left.is_none())))
 }
 
 async fn read(client: &Client, cx: &Context, kind: &Kind) -> Result<Vec<Draft>> {
