@@ -242,7 +242,7 @@ async fn rows(
     let ranges = if objects.is_empty() { Vec::new() } else { session.large_object_ranges().await? };
     drop(session);
     let all: Vec<&TableData> = tables.into_iter().chain(objects).collect();
-    let units = units(&infos, &ranges, access, &input.source.encoding);
+    let units = units(&infos, &ranges, access, &input.source.encoding, jobs);
     comparison.tables = all.len() as u64;
     progress.stage("compare rows", Some(units.iter().map(Unit::weight).sum()));
     let found = read_units(target, jobs, units, all.len(), progress).await?;

@@ -128,7 +128,7 @@ async fn run(
     let tables = without_data(std::mem::take(&mut reading.catalog.tables), &options.exclude_table_data, &mut warnings);
     let objects = holder.large_object_ranges().await?;
     let access = if objects.is_empty() { None } else { Some(holder.large_object_access().await?) };
-    let units = units::units(&tables, &objects, access, &reading.facts.encoding);
+    let units = units::units(&tables, &objects, access, &reading.facts.encoding, options.jobs);
 
     progress.stage("rows", Some(units.iter().map(units::Unit::weight).sum()));
     let readers = readers(target, reader, options.jobs.min(units.len()), &reading, &mut warnings).await?;

@@ -1,6 +1,9 @@
 //! What one worker reads in one go: a range of a large table, a group of small tables, a range of large objects.
 //!
-//! Boundaries depend on fixed block numbers and on names alone, so that a table that grows, comes or goes leaves the parts of all others as they were.
+//! Boundaries depend on fixed block numbers and on names alone, so that a table that grows, comes or goes leaves the parts of all others as they were. Whether a
+//! table is read in ranges at all depends on what else there is to read, and costs a part or two for each boundary that comes or goes.
+
+use std::collections::HashSet;
 
 use super::names::{begins_group, stream};
 use super::statements::copy_out;
@@ -51,13 +54,25 @@ impl Unit {
     }
 }
 
-/// Units of all tables, whose rows are to be in `encoding`, which are in order of schema and name; the heaviest first, so that no worker is left with one at the end.
-pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<Access>, encoding: &str) -> Vec<Unit> {
+/// Units of all tables, whose rows are to be in `encoding`, which are in order of schema and name; the heaviest first, so that none of `jobs` workers is left with
+/// one at the end.
+pub(crate) fn units(
+    tables: &[TableInfo],
+    objects: &[OidRange],
+    access: Option<Access>,
+    encoding: &str,
+    jobs: usize,
+) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let mut small: Option<Unit> = None;
+    let split = split(tables, jobs);
     for (index, table) in tables.iter().enumerate() {
         if table.heap_bytes > SMALL_TABLE_BYTES {
-            units.extend(ranges(index, table, encoding));
+            units.extend(if split.contains(&index) {
+                ranges(index, table, encoding)
+            } else {
+                vec![large(index, table, None, None, encoding)]
+            });
             continue;
         }
         let piece = piece(index, table, None, None, encoding);
@@ -74,16 +89,35 @@ pub(crate) fn units(tables: &[TableInfo], objects: &[OidRange], access: Option<A
     units
 }
 
-fn ranges(index: usize, table: &TableInfo, encoding: &str) -> Vec<Unit> {
-    let unit = |from, to| {
-        let piece = piece(index, table, from, to, encoding);
-        Unit { name: piece.stream.clone(), pieces: vec![piece] }
-    };
-    if !table.ranges || table.condition.is_some() {
-        return vec![unit(None, None)];
+/// Indexes of the tables to read in ranges: those that would keep one worker busy when the others have nothing left to do.
+///
+/// A whole table is the cheaper one to read: its scan goes through a small ring of the server's buffers, where that of a range of `ctid` goes through all
+/// of them, page faults included, and pushes out what the application has there (heapam.c, `initscan`; tableam.h, `table_beginscan_tidrange`).
+fn split(tables: &[TableInfo], jobs: usize) -> HashSet<usize> {
+    let mut order: Vec<usize> = (0..tables.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(tables[*i].heap_bytes));
+    let mut left: u64 = tables.iter().map(|t| t.heap_bytes).sum();
+    let mut split = HashSet::new();
+    for index in order {
+        let table = &tables[index];
+        let divisible = jobs > 1 && table.ranges && table.condition.is_none() && table.blocks > RANGE_BLOCKS;
+        if divisible && table.heap_bytes.saturating_mul(jobs as u64) > left {
+            split.insert(index);
+        }
+        left -= table.heap_bytes;
     }
-    let count = table.blocks.div_ceil(RANGE_BLOCKS).max(1);
-    (0..count).map(|n| unit(Some(n * RANGE_BLOCKS), (n + 1 < count).then_some((n + 1) * RANGE_BLOCKS))).collect()
+    split
+}
+
+fn ranges(index: usize, table: &TableInfo, encoding: &str) -> Vec<Unit> {
+    let count = table.blocks.div_ceil(RANGE_BLOCKS);
+    let range = |n| (Some(n * RANGE_BLOCKS), (n + 1 < count).then_some((n + 1) * RANGE_BLOCKS));
+    (0..count).map(range).map(|(from, to)| large(index, table, from, to, encoding)).collect()
+}
+
+fn large(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>, encoding: &str) -> Unit {
+    let piece = piece(index, table, from, to, encoding);
+    Unit { name: piece.stream.clone(), pieces: vec![piece] }
 }
 
 fn piece(index: usize, table: &TableInfo, from: Option<u64>, to: Option<u64>, encoding: &str) -> Piece {
@@ -139,14 +173,14 @@ mod tests {
     #[test]
     fn ranges_of_a_growing_table_keep_their_boundaries() {
         let of = |blocks| -> Vec<(Option<u64>, Option<u64>)> {
-            let mut found: Vec<_> = units(&[table("t", blocks)], &[], None, "UTF8")
+            let mut found: Vec<_> = units(&[table("t", blocks)], &[], None, "UTF8", 2)
                 .iter()
                 .map(|u| (u.pieces[0].from_block, u.pieces[0].to_block))
                 .collect();
             found.sort();
             found
         };
-        assert_eq!(of(RANGE_BLOCKS), [(Some(0), None)]);
+        assert_eq!(of(RANGE_BLOCKS), [(None, None)]);
         assert_eq!(
             of(2 * RANGE_BLOCKS + 1),
             [(Some(0), Some(RANGE_BLOCKS)), (Some(RANGE_BLOCKS), Some(2 * RANGE_BLOCKS)), (Some(2 * RANGE_BLOCKS), None)]
@@ -158,7 +192,7 @@ mod tests {
         let tables: Vec<TableInfo> = (0..1000).map(|i| table(&format!("t{i:04}"), 1)).collect();
         let groups = |tables: &[TableInfo]| -> Vec<Vec<String>> {
             let mut all: Vec<Vec<String>> =
-                units(tables, &[], None, "UTF8").iter().map(|u| u.pieces.iter().map(|p| p.stream.clone()).collect()).collect();
+                units(tables, &[], None, "UTF8", 2).iter().map(|u| u.pieces.iter().map(|p| p.stream.clone()).collect()).collect();
             all.sort();
             all
         };
@@ -173,9 +207,27 @@ mod tests {
     #[test]
     fn all_weight_is_spread_over_the_pieces_and_the_heaviest_come_first() {
         let list = [table("a", 3 * RANGE_BLOCKS + 5), table("b", 2), table("c", RANGE_BLOCKS / 2)];
-        let all = units(&list, &[], None, "UTF8");
+        let all = units(&list, &[], None, "UTF8", 2);
         let total: u64 = all.iter().map(Unit::weight).sum();
         assert_eq!(total, list.iter().map(|t| t.heap_bytes).sum::<u64>());
         assert!(all.windows(2).all(|w| w[0].weight() >= w[1].weight()));
+    }
+
+    #[test]
+    fn only_a_table_that_would_outlast_the_others_is_read_in_ranges() {
+        let of = |sizes: &[u64], jobs| -> Vec<usize> {
+            let tables: Vec<TableInfo> =
+                sizes.iter().enumerate().map(|(i, n)| table(&format!("t{i}"), n * 2 * RANGE_BLOCKS)).collect();
+            let mut found: Vec<usize> = split(&tables, jobs).into_iter().collect();
+            found.sort_unstable();
+            found
+        };
+        assert!(of(&[5], 1).is_empty(), "one worker has nobody to share with");
+        assert_eq!(of(&[5], 2), [0]);
+        assert_eq!(of(&[1; 6], 2), [5], "the last ones fill what the others leave");
+        assert_eq!(of(&[1; 6], 4), [3, 4, 5]);
+        assert_eq!(of(&[9, 1, 1], 2), [0, 2]);
+        let small = table("small", RANGE_BLOCKS);
+        assert!(split(&[small], 2).is_empty(), "there is but one range");
     }
 }
