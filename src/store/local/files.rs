@@ -1,9 +1,12 @@
 //! The file operations of the folder store, all blocking: read, durable write, delete, and the sentences for their errors.
 
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -26,7 +29,13 @@ const FOLDER_TRIES: u32 = 100;
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// Folders whose names, and those of the folders above them, are durable: each was synced once, and is still the same folder.
+    durable: Mutex<HashMap<PathBuf, Identity>>,
 }
+
+/// What tells a folder from one that another process made later under its name: device, inode and, where the file system knows it, the time of its
+/// making.
+type Identity = (u64, u64, Option<SystemTime>);
 
 /// How an attempt to write ended.
 enum Written {
@@ -37,7 +46,7 @@ enum Written {
 
 impl Files {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, durable: Mutex::default() }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -178,6 +187,7 @@ impl Files {
 
     /// Makes the names on the way from the root to `path` durable; above the root only where the root itself is new.
     fn sync_folders(&self, path: &Path, root_is_new: bool) -> io::Result<()> {
+        let mut durable = Vec::new();
         for folder in path.ancestors().skip(1) {
             let above_root = !folder.starts_with(&self.root);
             if above_root && !root_is_new {
@@ -187,9 +197,28 @@ impl Files {
                 Err(e) if above_root && e.kind() == ErrorKind::PermissionDenied => {}
                 other => other?,
             }
+            if above_root {
+                continue;
+            }
+            // Looked at before the folder above is synced: a name that is given anew meanwhile is then not taken for this one.
+            let Some(identity) = identity(folder) else { continue };
+            if self.durable().get(folder) == Some(&identity) {
+                break;
+            }
+            durable.push((folder.to_owned(), identity));
         }
+        self.durable().extend(durable);
         Ok(())
     }
+
+    fn durable(&self) -> MutexGuard<'_, HashMap<PathBuf, Identity>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn identity(folder: &Path) -> Option<Identity> {
+    let metadata = fs::metadata(folder).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.created().ok()))
 }
 
 /// Makes the names in `folder` durable.
@@ -306,5 +335,30 @@ mod tests {
         let files = Files::new(dir.path().to_owned());
         let e = files.write(&"a/.pgkeep-tmp-1".parse().expect("key"), b"", &PutMode::Create).expect_err("reserved");
         assert!(e.to_string().contains("reserves"), "{e}");
+    }
+
+    #[test]
+    fn a_folder_that_was_made_anew_is_not_taken_for_the_one_whose_name_is_durable() {
+        let root = tempfile::tempdir().expect("folder");
+        let files = Files::new(root.path().to_owned());
+        let put = |key: &str| {
+            let key: Key = key.parse().expect("key");
+            assert!(files.write(&key, b"x", &PutMode::Create).is_ok());
+        };
+        let known = || -> Vec<(PathBuf, Option<Identity>)> {
+            let mut all: Vec<_> = files.durable().iter().map(|(path, id)| (path.clone(), Some(*id))).collect();
+            all.sort();
+            all
+        };
+        let there = || -> Vec<(PathBuf, Option<Identity>)> {
+            ["", "a", "a/b"].iter().map(|name| root.path().join(name)).map(|path| (path.clone(), identity(&path))).collect()
+        };
+        put("a/b/1");
+        assert_eq!(known(), there());
+        let before = there();
+        std::fs::rename(root.path().join("a"), root.path().join("elsewhere")).expect("move away");
+        put("a/b/2");
+        assert_ne!(there(), before);
+        assert_eq!(known(), there());
     }
 }
