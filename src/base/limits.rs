@@ -13,7 +13,7 @@ pub const PART_MAX_BYTES: usize = 8 << 20;
 /// zstd level of parts and contents: on COPY text level 3 is slower and no smaller.
 pub const ZSTD_LEVEL: i32 = 1;
 /// Bytes of parts between "cut" and "stored" over all workers, as plaintext until they are compressed: bounds memory whatever the store's speed.
-pub const IN_FLIGHT_BYTES: usize = 16 << 20;
+pub const IN_FLIGHT_BYTES: usize = 12 << 20;
 /// Requests in flight to one bucket: what costs is small documents, thousands of them, whose answers take 20 ms each. Parts in flight are
 /// bounded by their bytes.
 pub const STORE_CONCURRENCY: usize = 64;
