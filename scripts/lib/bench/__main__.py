@@ -187,8 +187,15 @@ def prepared_folder(folder):
     return lock
 
 
-def measured(options, run):
-    """Measures the rows one after another and prints each; gives all results, also when a later row fails."""
+def write_figures(options, about, results, failure):
+    """Writes what was measured so far: whoever interrupts hours of measuring keeps the rows that are done."""
+    if options.json:
+        document = {"pgkeep_bench": 1, "machine": about, "failure": failure, "rows": [r.document() for r in results]}
+        pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
+
+
+def measured(options, about, run):
+    """Measures the rows one after another, prints and writes each; gives all results, also when a later row fails."""
     results, failure = [], None
     for row in chosen(options):
         say(f"{datetime.datetime.now():%H:%M:%S} measuring {row.name}: {row.about}")
@@ -199,6 +206,7 @@ def measured(options, run):
             say(f"error: {failure}")
             continue
         print(render(results[-1]) + "\n", flush=True)
+        write_figures(options, about, results, failure)
     return results, failure
 
 
@@ -220,16 +228,14 @@ def main():
           f" {about['memory_gib']} GiB; scale {options.scale:g}, {options.repeat} repetitions, {options.jobs} jobs\n", flush=True)
     run = Run(options, folder)
     try:
-        results, failure = measured(options, run)
+        results, failure = measured(options, about, run)
     finally:
         # What is being cleaned up is not interrupted again.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         run.close()
         lock.close()
-    if options.json:
-        document = {"pgkeep_bench": 1, "machine": about, "failure": failure, "rows": [r.document() for r in results]}
-        pathlib.Path(options.json).write_text(json.dumps(document, indent=1))
+    write_figures(options, about, results, failure)
     print(summary(results))
     if failure:
         say(f"error: {failure}")
