@@ -246,6 +246,10 @@ impl Runner {
         };
         let recorded = attended.attendance.has_ended();
         let outcome = if recorded { outcome } else { attended.end(outcome).await };
+        if outcome.is_ok() && !recorded && attended.attendance.kind == RunKind::Prune {
+            // A prune that found nothing to do: what kept an earlier one from its work is over.
+            attended.attendance.unrecorded(&attended.cx, Outcome::Good).await;
+        }
         attended.attendance.watch.hide();
         Ended { outcome, recorded }
     }
@@ -278,7 +282,7 @@ impl Attended {
         if let Err(error) = &outcome
             && !self.attendance.has_ended()
         {
-            self.attendance.unrecorded(&self.cx, error).await;
+            self.attendance.unrecorded(&self.cx, Outcome::Failed(error)).await;
         }
         outcome
     }
@@ -303,13 +307,18 @@ impl Attendance {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    async fn unrecorded(&self, cx: &Context, error: &Error) {
-        // Somebody else has the lease, or did the work already; or nobody wants it any more.
-        let nobody_failed = NotDue::marks(error) || matches!(error.kind(), Kind::Conflict | Kind::Cancelled | Kind::Usage);
+    async fn unrecorded(&self, cx: &Context, outcome: Outcome<'_>) {
+        let nobody_failed = match outcome {
+            Outcome::Good => false,
+            // Somebody else has the lease, or did the work already; or nobody wants it any more.
+            Outcome::Bad(error) | Outcome::Failed(error) => {
+                NotDue::marks(error) || matches!(error.kind(), Kind::Conflict | Kind::Cancelled | Kind::Usage)
+            }
+        };
         let Some(policy) = self.policy.as_ref().filter(|_| !nobody_failed) else { return };
         let vault = self.notifier.find_vault(cx, policy.name.as_str()).await;
         let text = self.tail.text();
-        let end = RunEnd { kind: self.kind, run: None, backup: None, outcome: Outcome::Failed(error), tail: Some(&text) };
+        let end = RunEnd { kind: self.kind, run: None, backup: None, outcome, tail: Some(&text) };
         self.notifier.run_ended(policy, vault.as_ref(), &end).await;
     }
 

@@ -1,5 +1,15 @@
 //! The real binary: commands that fail tell somebody, `doctor --notify` tries every channel, `status` knows what did not arrive.
 
+use std::sync::Arc;
+
+use pgkeep::base::clock::SystemClock;
+use pgkeep::base::progress::Silent;
+use pgkeep::base::shutdown::Shutdown;
+use pgkeep::daemon::runner::{Body as _, Ended, Job, Runner, Stop, Work};
+use pgkeep::jobs::Context;
+use pgkeep::jobs::run::{self, Order};
+use pgkeep::policy::{self, Environment};
+use pgkeep::repo::runs::Trigger;
 use serde_json::Value;
 
 use super::receivers::{Answer, Http, Mail, Topic};
@@ -94,6 +104,46 @@ async fn a_command_that_fails_tells_once_and_a_good_one_tells_that_it_works_agai
     assert_eq!(setup.heard(), all(&["verification"], &[]));
     assert!(!texts(setup.home.path()).contains(TOKEN), "the vault holds the webhook's address");
     assert!(!texts(setup.home.path()).contains(PING), "the vault holds the heartbeat's address");
+    database.remove().await;
+}
+
+/// What the daemon does after each good backup.
+async fn prune_by_schedule(home: &Home) -> Ended {
+    let policies = home.path().join("policies");
+    let cx = Context {
+        clock: Arc::new(SystemClock),
+        progress: Arc::new(Silent),
+        shutdown: Shutdown::new(),
+        policies: Some(policies.clone()),
+        store: None,
+        env: Environment::Process,
+        in_force: None,
+        attendant: run::nobody(),
+    };
+    let order = Order { trigger: Some(Trigger::Schedule), ..Order::default() };
+    let policy = Arc::new(policy::load(&policies, "finance").expect("policy").policy);
+    Runner::new(&cx).run(Job { policy, work: Work::Prune, order }, Stop::new(&cx.shutdown)).await
+}
+
+#[tokio::test]
+async fn a_prune_that_finds_nothing_to_do_tells_that_what_hindered_the_last_one_is_over() {
+    let setup = Setup::new().await;
+    let database = Server::of(17).database("nothing_to_do").await;
+    let notify = format!("[notify]\nwebhook = \"{}\"\n[retention]\nkeep_last = 9\n", setup.http.url(&format!("/hook/{TOKEN}")));
+    setup.home.policy("finance", &database, &notify);
+    assert_eq!(setup.run(&["backup", "finance"]).await.0, 0);
+    setup.home.policy_of("finance", "postgres://nobody@127.0.0.1:1/x", "", &notify);
+    assert_eq!(setup.run(&["backup", "finance"]).await.0, 4);
+    assert_eq!(setup.run(&["prune", "finance", "--yes"]).await.0, 9);
+    assert_eq!(setup.heard().0, ["failure", "unpruned"]);
+    setup.home.policy("finance", &database, &notify);
+    assert_eq!(setup.run(&["backup", "finance"]).await.0, 0);
+    assert_eq!(setup.heard().0, ["recovery"], "of the backups");
+    for expected in [&["recovery"][..], &[]] {
+        let ended = prune_by_schedule(&setup.home).await;
+        assert!(ended.outcome.is_ok() && !ended.recorded, "{ended:?}");
+        assert_eq!(setup.heard().0, expected, "of the removals, once");
+    }
     database.remove().await;
 }
 
