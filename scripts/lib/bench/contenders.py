@@ -191,11 +191,14 @@ class Rivals:
         sample = self.pipeline(f"{self.tools.program(self.major, 'pg_dump')} | zstd --quiet {options} >'{file}'", database)
         return self._weighed(sample, file, None)
 
-    def restore(self, folder):
-        """createdb and pg_restore -jN."""
+    def restore(self, folder, analyze=False):
+        """createdb and pg_restore -jN; `analyze`: also vacuumdb --analyze-only -jN, without which the planner knows nothing of the tables."""
         with fresh_database(self.server, made=False) as name:
-            createdb, pg_restore = (self.tools.program(self.major, name) for name in ("createdb", "pg_restore"))
-            return self.pipeline(f"{createdb} {name} && {pg_restore} -j{self.tools.jobs} -d {name} '{folder}'", "postgres")
+            createdb, pg_restore, vacuumdb = (self.tools.program(self.major, name) for name in ("createdb", "pg_restore", "vacuumdb"))
+            command = f"{createdb} {name} && {pg_restore} -j{self.tools.jobs} -d {name} '{folder}'"
+            if analyze:
+                command += f" && {vacuumdb} --analyze-only --quiet -j{self.tools.jobs} {name}"
+            return self.pipeline(command, "postgres")
 
     def restic(self, database, repository):
         """pg_dump | restic backup --stdin into a repository that exists."""

@@ -277,16 +277,18 @@ def database_bytes(server, database):
 
 
 def restores(run, name, database, title, goal, dump_options=()):
-    """A restore against pg_restore -j2, each into a new database."""
+    """A restore against pg_restore -j2, with and without the statistics that pgkeep gathers too, each into a new database."""
     server, rivals = run.server(), run.rivals()
     run.room(database_bytes(server, database) * 3 // 2)
     vault, dump = Vault(run.tools, server, database), run.tools.folder("dump")
     vault.backup()
     rivals.dump_directory(database, "zstd:1", dump, dump_options)
-    samples = interleaved(run.repeat, {"pgkeep": vault.restore, "pg_restore": lambda: rivals.restore(dump)})
+    samples = interleaved(run.repeat, {"pgkeep": vault.restore, "pg_restore": lambda: rivals.restore(dump),
+                                       "pg_restore, vacuumdb -Z": lambda: rivals.restore(dump, analyze=True)})
     shutil.rmtree(dump)
     vault.remove()
     checks = [ratio("time / pg_restore", samples["pgkeep"], samples["pg_restore"], "seconds", goal),
+              ratio("time / pg_restore, vacuumdb -Z", samples["pgkeep"], samples["pg_restore, vacuumdb -Z"], "seconds"),
               ratio("client CPU / pg_restore", samples["pgkeep"], samples["pg_restore"], "cpu")]
     return Result(name, title, samples, checks)
 
