@@ -14,10 +14,9 @@ use crate::base::sql::qualified;
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::Entry;
 
-/// Analyses what has these names, in their order, on at most `jobs` sessions. They are new: the database has its own settings by now, of which one says how
-/// much is to be gathered.
-pub(super) async fn analyze(work: &Arc<Work>, names: Vec<String>, jobs: usize) -> Result<()> {
-    let jobs = jobs.min(names.len());
+/// Analyses what has these names, in their order. The sessions are new: the database has its own settings by now, of which one says how much is to be gathered.
+pub(super) async fn analyze(work: &Arc<Work>, names: Vec<String>) -> Result<()> {
+    let jobs = work.jobs.min(names.len());
     let queue = Arc::new(Mutex::new(VecDeque::from(names)));
     let mut workers = JoinSet::new();
     for _ in 0..jobs {

@@ -178,7 +178,7 @@ async fn restore(work: &Arc<Work>, plan: &RestorePlan) -> Result<()> {
     let untouched = plan.create_database || plan.options.no_privileges || plan.options.data_only;
     let taken_back = if untouched { HashMap::new() } else { taken_back(&main, &entries).await? };
     timed(work, "privileges", privileges(work, &main, &entries, &renderer, taken_back)).await?;
-    timed(work, "statistics", views_and_statistics(work, plan, &main, &entries, &renderer)).await?;
+    timed(work, "statistics", statistics_and_views(work, plan, &main, &entries, &renderer)).await?;
     run(&main, &work.ledger, steps(entries.iter().copied().filter(|e| e.kind == "event_trigger"), &renderer)).await?;
     main.make_durable().await?;
     work.progress.finish();
@@ -379,23 +379,22 @@ async fn privileges(
     run(session, &work.ledger, privileges).await
 }
 
-/// What reads tables as their owner, who sees of them what he saw in the source, and beside it the statistics of the tables.
-async fn views_and_statistics(
+/// Statistics of the tables, then what reads tables as their owner, who sees of them what he saw in the source: without statistics the planner may take hours
+/// for what took it minutes there.
+async fn statistics_and_views(
     work: &Arc<Work>,
     plan: &RestorePlan,
     session: &Session,
     entries: &[&Entry],
     renderer: &Renderer,
 ) -> Result<()> {
-    let views: Vec<&Entry> = entries.iter().copied().filter(|e| e.kind == "materialized_view_data").collect();
     let gathers = !plan.tables.is_empty();
-    let jobs = if views.is_empty() { work.jobs } else { work.jobs.saturating_sub(1).max(1) };
-    let fill = async {
-        session.pin(&[("row_security", "on")]).await?;
-        run(session, &work.ledger, steps(views.into_iter(), renderer)).await?;
-        session.pin(&[("row_security", "off")]).await
-    };
-    let tables = async { if gathers { analyze(work, tables(work, plan), jobs).await } else { Ok(()) } };
-    tokio::try_join!(fill, tables)?;
-    if gathers { analyze(work, materialized_views(work, plan), work.jobs).await } else { Ok(()) }
+    if gathers {
+        analyze(work, tables(work, plan)).await?;
+    }
+    session.pin(&[("row_security", "on")]).await?;
+    let views = entries.iter().copied().filter(|e| e.kind == "materialized_view_data");
+    run(session, &work.ledger, steps(views, renderer)).await?;
+    session.pin(&[("row_security", "off")]).await?;
+    if gathers { analyze(work, materialized_views(work, plan)).await } else { Ok(()) }
 }
