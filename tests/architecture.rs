@@ -15,7 +15,8 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
     ("store", &["base"], "a store knows keys and bytes, nothing of backups"),
     ("repo", &["base", "store"], "the vault knows streams, never what a table is"),
     ("pg", &["base"], "an export yields streams to a sink; it never learns where they go"),
-    ("jobs", &["base", "policy", "store", "repo", "pg"], "the only place where pg meets repo"),
+    ("cloud", &["base"], "calls of AWS; what they are for is known above"),
+    ("jobs", &["base", "policy", "store", "repo", "pg", "cloud"], "the only place where pg and cloud meet repo"),
     (
         "daemon",
         &["base", "policy", "store", "repo", "pg", "jobs"],
@@ -28,7 +29,11 @@ const ALLOWED: &[(&str, &[&str], &str)] = &[
 /// Crate → the path prefixes under `src/` that may name it.
 const FENCES: &[(&str, &[&str])] = &[
     ("aws_sdk_s3", &["store/s3"]),
-    ("aws_config", &["store/s3", "daemon/notify"]),
+    ("aws_config", &["store/s3", "daemon/notify", "cloud/"]),
+    ("aws_sdk_ec2", &["cloud/"]),
+    ("aws_sdk_rds", &["cloud/"]),
+    ("aws_sdk_ssm", &["cloud/"]),
+    ("aws_sdk_secretsmanager", &["cloud/"]),
     ("tokio_postgres", &["pg/"]),
     ("tokio_postgres_rustls", &["pg/"]),
     ("clap", &["cli/", "main.rs"]),

@@ -157,8 +157,11 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["at", "backup"])]
     pub label: Option<String>,
     /// Database to restore into, as a URL, ${ENV}, env:NAME or file:PATH reference; created if it does not exist, refused if it holds objects
-    #[arg(long, value_name = "URL", required = true)]
-    pub to: String,
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Where a backup of kind ebs or rds is restored to.
+    #[command(flatten)]
+    pub snapshots: SnapshotTarget,
     /// Which database of the backup, when it holds several
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
@@ -195,6 +198,27 @@ pub struct RestoreArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+/// Where a backup by snapshots is restored to.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Backups of kind ebs and rds")]
+pub struct SnapshotTarget {
+    /// ebs: make new volumes in this availability zone
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["to", "to_instance"])]
+    pub to_zone: Option<String>,
+    /// ebs: another volume type than the original's, such as gp3
+    #[arg(long, value_name = "TYPE", requires = "to_zone")]
+    pub volume_type: Option<String>,
+    /// ebs: another size in GiB, for backups of one volume; never smaller than the original
+    #[arg(long, value_name = "GIB", requires = "to_zone")]
+    pub size: Option<u32>,
+    /// ebs: attach the new volumes to this instance, at devices that are free
+    #[arg(long, value_name = "INSTANCE", requires = "to_zone")]
+    pub attach: Option<String>,
+    /// rds: make a new instance or cluster of this name
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
+    pub to_instance: Option<String>,
 }
 
 /// `pgkeep verify`.

@@ -9,6 +9,8 @@ use crate::base::{Error, Result};
 use crate::daemon::runner::Runner;
 use crate::jobs::Context;
 use crate::jobs::backup::{BackupOptions, BackupReport};
+use crate::jobs::source::SourceSummary;
+use crate::repo::head::Counts;
 
 /// Runs the policies one after another. One is reported as it is, several as a list; the first failure decides the exit code, and does not keep the
 /// others from their turn.
@@ -50,9 +52,33 @@ fn text(report: &BackupReport) -> String {
     let counts = &report.counts;
     let mut out = String::new();
     let _ = writeln!(out, "backup   {} of {}, committed and proven present in {}", report.backup, report.policy, report.vault);
-    let names: Vec<&str> = report.source.databases.iter().map(|d| d.name.as_str()).collect();
-    let _ = writeln!(out, "source   {} on {} (PostgreSQL {})", names.join(", "), report.source.server, report.source.version);
+    let names = report.source.names().join(", ");
+    let _ = match &report.source {
+        SourceSummary::Postgres(s) => writeln!(out, "source   {names} on {} (PostgreSQL {})", s.server, s.version),
+        source => writeln!(out, "source   {names} of {}", source.describe()),
+    };
     let _ = writeln!(out, "shows    {}", report.consistent_at);
+    match report.source.snapshots() {
+        Some(set) => {
+            let originals = set.originals().count();
+            let copies = set.snapshots.len() - originals;
+            let _ = writeln!(out, "holds    {originals} snapshots of {}, {copies} copies", format_bytes(set.bytes()));
+        }
+        None => held(&mut out, counts),
+    }
+    let _ = writeln!(
+        out,
+        "took     {}, {} requests to the store",
+        format_duration(std::time::Duration::from_secs_f64(report.seconds)),
+        format_count(report.requests)
+    );
+    for warning in &report.warnings {
+        let _ = writeln!(out, "warning  {warning}");
+    }
+    out
+}
+
+fn held(out: &mut String, counts: &Counts) {
     let _ = writeln!(
         out,
         "holds    {} objects, {} tables, {} rows, {} of text in {} parts ({} stored)",
@@ -64,14 +90,4 @@ fn text(report: &BackupReport) -> String {
         format_bytes(counts.stored_bytes)
     );
     let _ = writeln!(out, "new      {} parts, {}", format_count(counts.new_parts), format_bytes(counts.new_stored_bytes));
-    let _ = writeln!(
-        out,
-        "took     {}, {} requests to the store",
-        format_duration(std::time::Duration::from_secs_f64(report.seconds)),
-        format_count(report.requests)
-    );
-    for warning in &report.warnings {
-        let _ = writeln!(out, "warning  {warning}");
-    }
-    out
 }

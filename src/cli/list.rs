@@ -41,6 +41,7 @@ fn text(report: &ListReport, with_policy: bool) -> String {
 }
 
 fn cells(row: &BackupRow, with_policy: bool) -> Vec<String> {
+    let databases = row.original_bytes.is_none();
     let mut notes = Vec::new();
     if row.damaged {
         notes.push("DAMAGED".to_owned());
@@ -58,10 +59,10 @@ fn cells(row: &BackupRow, with_policy: bool) -> Vec<String> {
         row.backup.to_string(),
         row.consistent_at.to_string(),
         row.proven.map_or("no", crate::repo::proofs::Level::name).to_owned(),
-        format_count(row.counts.rows),
-        format_bytes(row.counts.plain_bytes),
-        format_bytes(row.counts.stored_bytes),
-        format_bytes(row.counts.new_stored_bytes),
+        if databases { format_count(row.counts.rows) } else { format!("{} {}", row.originals.len(), row.kind) },
+        format_bytes(row.original_bytes.unwrap_or(row.counts.plain_bytes)),
+        if databases { format_bytes(row.counts.stored_bytes) } else { "in AWS".to_owned() },
+        if databases { format_bytes(row.counts.new_stored_bytes) } else { String::new() },
         row.label.clone().unwrap_or_default(),
         notes.join(", "),
     ];

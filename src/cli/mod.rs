@@ -10,6 +10,7 @@ mod policy;
 mod progress;
 mod prune;
 mod restore;
+mod restore_snapshots;
 mod serve;
 mod show;
 mod status;

@@ -10,6 +10,7 @@ use crate::daemon::runner::Runner;
 use crate::jobs::Context;
 use crate::jobs::prune::{PlannedPrune, plan};
 use crate::jobs::run::Order;
+use crate::jobs::snapshot::drift::Drift;
 use crate::repo::sweep::Pruned;
 
 /// Shows the plan; applies it after a yes.
@@ -77,6 +78,9 @@ fn text(planned: &PlannedPrune) -> String {
     if planned.is_empty() {
         let _ = writeln!(out, "nothing to do");
     }
+    if let Some(drift) = &planned.drift {
+        out.push_str(&drift_text(drift));
+    }
     if let Some(refusal) = &planned.refused {
         let _ = writeln!(out, "{refusal}");
     }
@@ -100,6 +104,29 @@ fn done_text(done: &Pruned, policy: &str) -> String {
             format_count(done.parts.count),
             format_bytes(done.parts.bytes)
         );
+    }
+    for held in &done.held {
+        let _ = writeln!(out, "kept for now: snapshots of {}: {}; the next prune tries again", held.backup, held.reason);
+    }
+    out
+}
+
+fn drift_text(drift: &Drift) -> String {
+    let mut out = String::new();
+    for missing in &drift.missing {
+        let _ = writeln!(
+            out,
+            "gone: snapshot {} of {} in {}, which backup {} names",
+            missing.snapshot, missing.of, missing.region, missing.backup
+        );
+    }
+    for unknown in &drift.unknown {
+        let what = if unknown.left_by_run {
+            "was left by a run that did not end; the next backup deletes it"
+        } else {
+            "carries our tags and no backup names it; delete it by hand if nobody needs it"
+        };
+        let _ = writeln!(out, "unknown: snapshot {} of {} in {} {what}", unknown.snapshot, unknown.of, unknown.region);
     }
     out
 }

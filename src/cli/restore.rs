@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::args::RestoreArgs;
 use super::output::{Report, confirm, write_out};
+use super::restore_snapshots;
 use crate::base::units::{format_bytes, format_count, format_duration};
 use crate::base::{Error, Result};
 use crate::jobs::Context;
@@ -16,7 +17,14 @@ const LINES_SHOWN: usize = 100;
 
 /// Plans, shows, asks where something could be lost, and restores.
 pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<Report> {
-    let planned = cx.shutdown.guard(plan(cx, &args.policy, &request(args))).await?;
+    if let Some(target) = restore_snapshots::target(&args.snapshots) {
+        return restore_snapshots::run(cx, args, target, json).await;
+    }
+    let Some(to) = &args.to else {
+        return Err(Error::usage("where to is not said")
+            .hint("--to URL for databases, --to-zone ZONE for EBS volumes, --to-instance NAME for RDS"));
+    };
+    let planned = cx.shutdown.guard(plan(cx, &args.policy, &request(args, to))).await?;
     if args.plan {
         let report = Report::new(&planned, plan_text(&planned));
         planned.abandon().await;
@@ -48,10 +56,10 @@ pub(super) async fn run(cx: &Context, args: &RestoreArgs, json: bool) -> Result<
     Ok(Report::new(&report, text(&report))?.failing(report.failure()))
 }
 
-fn request(args: &RestoreArgs) -> RestoreRequest {
+fn request(args: &RestoreArgs, to: &str) -> RestoreRequest {
     RestoreRequest {
         choice: Choice { at: args.selection.at.clone(), backup: args.selection.backup.clone(), label: args.label.clone() },
-        to: args.to.clone(),
+        to: to.to_owned(),
         database: args.database.clone(),
         role_map: args.role_map.clone(),
         jobs: args.jobs,

@@ -8,6 +8,7 @@ use crate::base::Result;
 use crate::base::units::{format_bytes, format_count};
 use crate::jobs::Context;
 use crate::jobs::list::{ShowReport, show};
+use crate::jobs::source::SnapshotSummary;
 
 const TABLES_SHOWN: usize = 40;
 
@@ -21,7 +22,7 @@ fn text(report: &ShowReport) -> String {
     let mut out = String::new();
     let row = &report.row;
     let _ = writeln!(out, "backup   {} of {} in {}", row.backup, row.policy, report.vault);
-    let _ = writeln!(out, "source   {} (PostgreSQL {})", report.source.server, report.source.version);
+    let _ = writeln!(out, "source   {}", report.source.describe());
     let _ = writeln!(out, "shows    {}, committed {}", row.consistent_at, row.committed_at);
     let _ = writeln!(out, "made by  {}", report.tool);
     if let Some(label) = &row.label {
@@ -29,6 +30,10 @@ fn text(report: &ShowReport) -> String {
     }
     if let Some(pin) = &report.pin {
         let _ = writeln!(out, "pinned   {} by {}: {}", pin.at, pin.by, pin.reason.as_deref().unwrap_or("no reason given"));
+    }
+    if let Some(set) = report.source.snapshots() {
+        out.push_str(&snapshots(report, set));
+        return out;
     }
     let _ = writeln!(
         out,
@@ -38,7 +43,7 @@ fn text(report: &ShowReport) -> String {
         format_bytes(row.counts.plain_bytes)
     );
     let _ = writeln!(out, "stored   {} in {} parts", format_bytes(row.counts.stored_bytes), format_count(row.counts.parts));
-    for database in &report.source.databases {
+    for database in report.source.postgres().map(|s| s.databases.as_slice()).unwrap_or_default() {
         let _ = writeln!(
             out,
             "database {}: {} tables, {} objects, {} rows; snapshot {}{}",
@@ -50,17 +55,10 @@ fn text(report: &ShowReport) -> String {
             database.lsn.as_ref().map(|lsn| format!(" at {lsn}")).unwrap_or_default()
         );
     }
-    for note in
-        row.anomalies.iter().map(|a| format!("suspicious: {a}")).chain(report.warnings.iter().map(|w| format!("warning: {w}")))
-    {
-        let _ = writeln!(out, "{note}");
-    }
+    notes(&mut out, report);
     let kinds: Vec<String> = report.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let _ = writeln!(out, "objects  {}", kinds.join(", "));
-    for proof in &report.proofs {
-        let verdict = if proof.passed { "passed" } else { "FAILED" };
-        let _ = writeln!(out, "proof    {} {} {verdict} in {:.1}s", proof.at, proof.level.name(), proof.seconds);
-    }
+    proofs(&mut out, report);
     let _ = writeln!(out);
     let rows = report.tables.iter().take(TABLES_SHOWN).map(|t| {
         vec![
@@ -75,5 +73,39 @@ fn text(report: &ShowReport) -> String {
     if report.tables.len() > TABLES_SHOWN {
         let _ = writeln!(out, "… and {} more (--json shows all)", report.tables.len() - TABLES_SHOWN);
     }
+    out
+}
+
+fn notes(out: &mut String, report: &ShowReport) {
+    let suspicious = report.row.anomalies.iter().map(|a| format!("suspicious: {a}"));
+    for note in suspicious.chain(report.warnings.iter().map(|w| format!("warning: {w}"))) {
+        let _ = writeln!(out, "{note}");
+    }
+}
+
+fn proofs(out: &mut String, report: &ShowReport) {
+    for proof in &report.proofs {
+        let verdict = if proof.passed { "passed" } else { "FAILED" };
+        let _ = writeln!(out, "proof    {} {} {verdict} in {:.1}s", proof.at, proof.level.name(), proof.seconds);
+    }
+}
+
+fn snapshots(report: &ShowReport, set: &SnapshotSummary) -> String {
+    let mut out = String::new();
+    let originals = set.originals().count();
+    let _ = writeln!(
+        out,
+        "holds    {originals} snapshots of {}, {} copies",
+        format_bytes(set.bytes()),
+        set.snapshots.len() - originals
+    );
+    notes(&mut out, report);
+    proofs(&mut out, report);
+    let _ = writeln!(out);
+    let rows = set.snapshots.iter().map(|s| {
+        let copy = s.copy_of.as_ref().map(|id| format!("copy of {id}")).unwrap_or_default();
+        vec![s.of.clone(), format_bytes(s.bytes), s.id.clone(), s.region.clone(), copy]
+    });
+    out.push_str(&table(&["ORIGINAL", "SIZE", "SNAPSHOT", "REGION", "NOTE"], &[1], rows.collect()));
     out
 }

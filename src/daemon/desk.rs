@@ -165,7 +165,6 @@ impl Desk {
             return Err(Error::conflict(format!("run {} of policy {name} goes on", id_of(&run.job)?))
                 .hint("wait for its end, or cancel it"));
         }
-        self.keeper.policy().postgres()?;
         let work = match request {
             Request::Backup { label, .. } => Work::Backup { label },
             Request::Verify { level, .. } => Work::Verify { level },

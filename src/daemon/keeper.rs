@@ -18,8 +18,8 @@ use crate::jobs::Context;
 use crate::jobs::due::{self, History, NotDue};
 use crate::jobs::health::{self, PolicyStatus};
 use crate::jobs::run::Order;
+use crate::policy::Policy;
 use crate::policy::due::{Action, Due, Standing};
-use crate::policy::{Policy, Source};
 use crate::repo::Vault;
 use crate::repo::lease::{self, Holder};
 use crate::repo::runs::{Known, Run, RunKind, RunState, Trigger};
@@ -118,26 +118,16 @@ impl Keeper {
     }
 
     fn appear(&self) {
-        let unsupported = match &self.policy.source {
-            Source::Postgres(_) => None,
-            _ => self.policy.postgres().err().map(|e| e.full_message()),
-        };
-        if let Some(why) = &unsupported {
-            tracing::warn!(policy = self.name(), "{why}");
-        }
         self.state.with(|state| {
             let shown = state.policies.entry(self.name().to_owned()).or_default();
             shown.description.clone_from(&self.policy.description);
             shown.max_age_seconds = self.policy.max_age.map(|d| d.as_secs());
-            shown.error = unsupported;
+            shown.error = None;
         });
     }
 
     /// Looks, and says what is to be done. `busy`: a run of this policy goes on or waits, so that nothing is started.
     pub async fn look(&mut self, busy: bool) -> Look {
-        if !matches!(self.policy.source, Source::Postgres(_)) {
-            return Look { start: None, again_in: self.tick };
-        }
         let now = self.cx.clock.now();
         if let Some(left) = self.paused(now) {
             return Look { start: None, again_in: left.min(self.tick) };

@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::context::{Context, Place};
+use super::snapshot;
+use super::snapshot::drift::{self, Drift};
 use super::verify;
 use crate::base::ids::random_hex;
 use crate::base::{Error, Kind, Result};
@@ -10,7 +12,8 @@ use crate::pg::connect::Target;
 use crate::pg::facts::{self, ServerFacts};
 use crate::pg::scratch;
 use crate::pg::version::Version;
-use crate::policy::{Databases, VerifyLevel};
+use crate::policy::model::Source;
+use crate::policy::{Databases, Policy, VerifyLevel};
 use crate::repo::Vault;
 use crate::repo::listing::Listing;
 use crate::store::{Key, PutMode, Store, StoreError};
@@ -32,7 +35,8 @@ pub enum Verdict {
 pub struct Check {
     /// The policy.
     pub policy: String,
-    /// What was looked at: `policy`, `database`, `privileges`, `store`, `conditional writes`, `vault`, `scratch`, and of notifications
+    /// What was looked at: `policy`, `database`, `privileges`, `store`, `conditional writes`, `vault`, `scratch`, of snapshots
+    /// `source`, `permissions`, `drift`, and of notifications
     /// `notify`, `webhook`, `email`, `sns`, `heartbeat`.
     pub check: &'static str,
     /// How it ended.
@@ -135,7 +139,13 @@ pub async fn doctor(cx: &Context, policy: Option<&str>) -> Result<DoctorReport> 
 async fn examine(cx: &Context, place: &Place, ward: &mut Ward<'_>) {
     if let Some(policy) = &place.policy {
         ward.say("policy", Verdict::Pass, format!("{} is valid", policy.path.display()), None);
-        let facts = examine_database(cx, place, ward).await;
+        let facts = match policy.source {
+            Source::Postgres(_) => examine_database(cx, place, ward).await,
+            Source::Ebs(_) | Source::Rds(_) => {
+                examine_snapshots(cx, place, policy, ward).await;
+                None
+            }
+        };
         if policy.verify.level == VerifyLevel::Restore
             && let Some(facts) = facts
         {
@@ -180,6 +190,57 @@ async fn examine_database(cx: &Context, place: &Place, ward: &mut Ward<'_>) -> O
         last = Some(facts);
     }
     last
+}
+
+async fn examine_snapshots(cx: &Context, place: &Place, policy: &Policy, ward: &mut Ward<'_>) {
+    let Some(snapshots) = ward.check("source", snapshot::of_policy(cx, policy)) else { return };
+    if ward.check("source", snapshots.look().await).is_some() {
+        ward.say("source", Verdict::Pass, format!("what the {} source names is there", policy.source.kind()), None);
+    }
+    let mut unknown = Vec::new();
+    for permission in snapshots.permissions().await {
+        match permission.outcome {
+            Some(Ok(())) => ward.say("permissions", Verdict::Pass, format!("{} is allowed", permission.action), None),
+            Some(outcome) if permission.needed => {
+                ward.check("permissions", outcome);
+            }
+            Some(outcome) => {
+                let error = outcome.err();
+                let message = error.as_ref().map(Error::full_message).unwrap_or_default();
+                ward.say("permissions", Verdict::Warn, message, error.as_ref().and_then(Error::hint_text));
+            }
+            None => unknown.push(permission.action),
+        }
+    }
+    if !unknown.is_empty() {
+        let message = format!("AWS does not tell without doing it whether these are allowed: {}", unknown.join(", "));
+        ward.say("permissions", Verdict::Warn, message, Some("compare the role with what `pgkeep iam-policy` prints"));
+    }
+    let Ok(vault) = Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await else { return };
+    let Ok(listing) = Listing::read(&vault).await else { return };
+    if let Some(Some(found)) = ward.check("drift", drift::find(cx, &vault, policy, &listing).await) {
+        say_drift(ward, &found);
+    }
+}
+
+fn say_drift(ward: &mut Ward<'_>, found: &Drift) {
+    for missing in &found.missing {
+        let error = Error::integrity(format!(
+            "backup {} cannot be restored whole: snapshot {} of {} in {} is gone",
+            missing.backup, missing.snapshot, missing.of, missing.region
+        ));
+        ward.check::<()>("drift", Err(error.hint("find out who deletes snapshots: a lifecycle policy, a person, another tool")));
+    }
+    for unknown in found.unknown.iter().filter(|u| !u.left_by_run) {
+        let message = format!(
+            "snapshot {} of {} in {} carries our tags and no backup names it",
+            unknown.snapshot, unknown.of, unknown.region
+        );
+        ward.say("drift", Verdict::Warn, message, Some("it costs money; delete it by hand if nobody needs it"));
+    }
+    if found.is_empty() {
+        ward.say("drift", Verdict::Pass, "AWS has exactly the snapshots that the backups name", None);
+    }
 }
 
 async fn examine_scratch(cx: &Context, place: &Place, facts: &ServerFacts, ward: &mut Ward<'_>) {

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::select;
-use super::toc::{SourceSummary, Toc};
+use super::source::{SnapshotSummary, SourceSummary};
+use super::toc::Toc;
 use crate::base::ids::BackupId;
 use crate::base::{Error, Result};
 use crate::policy::time::parse_at;
 use crate::repo::Vault;
+use crate::repo::contents::Document;
 use crate::repo::head::{Counts, Head};
 use crate::repo::listing::{Listing, Selector};
 use crate::repo::pins::{self, Pin};
@@ -70,8 +72,16 @@ pub struct BackupRow {
     pub committed_at: Timestamp,
     /// What the user called it.
     pub label: Option<String>,
+    /// What was backed up: `postgres`, `ebs`, `rds`.
+    pub kind: &'static str,
     /// Names of its databases.
     pub databases: Vec<String>,
+    /// What its snapshots show: volumes, the instance or cluster; empty for databases.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub originals: Vec<String>,
+    /// Sizes of those together, in bytes: what a restore makes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub original_bytes: Option<u64>,
     /// Sizes and numbers.
     pub counts: Counts,
     /// The deepest level at which it is proven.
@@ -167,13 +177,18 @@ async fn list_one(cx: &Context, name: &str, at: Option<&str>, report: &mut ListR
 }
 
 fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<BackupRow> {
+    let source = SourceSummary::of(head)?;
+    let set = source.snapshots();
     Ok(BackupRow {
+        kind: source.kind(),
+        databases: if set.is_none() { source.names() } else { Vec::new() },
+        originals: if set.is_some() { source.names() } else { Vec::new() },
+        original_bytes: set.map(SnapshotSummary::bytes),
         policy: policy.to_owned(),
         backup: head.backup.clone(),
         consistent_at: head.consistent_at,
         committed_at: head.committed_at,
         label: head.label.clone(),
-        databases: source(head)?.databases.into_iter().map(|d| d.name).collect(),
         counts: head.counts,
         proven: proofs.level(&head.backup),
         damaged: proofs.failed(&head.backup),
@@ -181,12 +196,6 @@ fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<Backu
         anomalies: head.anomalies.clone(),
         keep_until: head.keep_until,
     })
-}
-
-/// What a head says of its source.
-pub fn source(head: &Head) -> Result<SourceSummary> {
-    serde_json::from_value(head.source.clone())
-        .map_err(|e| Error::integrity(format!("the head of backup {} does not say what was backed up", head.backup)).source(e))
 }
 
 /// One table of a backup.
@@ -222,6 +231,9 @@ pub struct ShowReport {
     pub kinds: BTreeMap<String, u64>,
     /// Tables, largest first.
     pub tables: Vec<TableRow>,
+    /// What the contents say of volumes and snapshots, as `docs/FORMAT.md` describes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<serde_json::Value>,
     /// Verifications, oldest first.
     pub proofs: Vec<Proof>,
     /// Why it is pinned.
@@ -238,7 +250,14 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
     let proofs_of = proofs::of(&vault, &head.backup);
     let (said, pins, proofs, contents) =
         tokio::try_join!(Proofs::read(&vault), pins::all(&vault), proofs_of, read_contents(&vault, head))?;
-    let toc = Toc::parse(contents.documents)?;
+    let source = SourceSummary::of(head)?;
+    let mut documents = contents.documents;
+    let mut snapshots = Vec::new();
+    if source.snapshots().is_some() {
+        snapshots = documents.iter().map(Document::parse).collect::<Result<_>>()?;
+        documents.clear();
+    }
+    let toc = Toc::parse(documents)?;
     let mut tables: Vec<TableRow> = Vec::new();
     for database in &toc.databases {
         tables.extend(database.tables.iter().map(|t| TableRow {
@@ -254,7 +273,8 @@ pub async fn show(cx: &Context, policy: &str, backup: Option<&str>) -> Result<Sh
     Ok(ShowReport {
         row: row(policy, head, &said, &pins)?,
         vault: vault.describe(),
-        source: source(head)?,
+        source,
+        snapshots,
         warnings: head.warnings.clone(),
         kinds: toc.kinds(),
         tables,

@@ -1,4 +1,4 @@
-//! The use cases, and the only place where `pg` meets `repo`.
+//! The use cases, and the only place where `pg` and `cloud` meet `repo`.
 //!
 //! Each takes a [`Context`] and options and returns one serialisable report; `cli` prints it as a table or as JSON, later modules will send it or
 //! show it on a page. Nothing here prints.
@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod document;
 pub mod drill;
 pub mod due;
+mod export;
 pub mod health;
 pub mod history;
 pub mod list;
@@ -20,6 +21,8 @@ pub mod restore;
 pub mod run;
 pub mod select;
 pub mod sink;
+pub mod snapshot;
+pub mod source;
 pub mod toc;
 pub mod verify;
 

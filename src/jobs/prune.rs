@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::context::{Context, Place};
 use super::list::Proofs;
 use super::run::{self, Order, Recorder, fail_stale, under_lease};
+use super::snapshot::custody::Custody;
+use super::snapshot::drift::{self, Drift};
 use crate::base::ids::RunId;
 use crate::base::{Error, Result};
 use crate::policy::retention::{self, BackupFacts, Decision, LastRun, Refusal};
@@ -30,6 +32,9 @@ pub struct PlannedPrune {
     pub refused: Option<Refusal>,
     /// Whether more than half of the backups would go.
     pub large: bool,
+    /// Where AWS and the vault disagree, for policies of snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Drift>,
     #[serde(skip)]
     vault: Vault,
     #[serde(skip)]
@@ -57,10 +62,18 @@ pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
     place.policy()?;
     let facts = Facts::read(&vault).await?;
     let (decision, refused) = decide(cx, &place, &vault, &facts.listing, &facts.pins).await?;
+    // What a prune does needs no word of AWS; what is said beside it must not stand in its way.
+    let drift = match drift::find(cx, &vault, place.policy()?, &facts.listing).await {
+        Ok(drift) => drift,
+        Err(error) => {
+            tracing::warn!(%error, "whether AWS has snapshots that no backup names could not be found out");
+            None
+        }
+    };
     // A refusal is about deleting; a plan is still worth showing, but only an empty one could be applied.
     let plan = gc::plan_from(&vault, facts, &drops(&decision), place.policy()?.grace()).await?;
     let large = decision.check_size().is_err();
-    Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, large, vault, place })
+    Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, large, drift, vault, place })
 }
 
 /// Does exactly what was planned, or fails with kind `Conflict` because the vault is no longer what the plan saw.
@@ -82,7 +95,8 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool, orde
                 return Err(Error::conflict("the plan changed since it was shown: other backups would go now")
                     .hint("look at the new plan and run prune again"));
             }
-            sweep::apply_to(&planned.vault, &lease, &planned.plan, facts, &shutdown).await
+            let custody = Custody { cx, vault: &planned.vault, policy: planned.place.policy.as_ref() };
+            sweep::apply_to(&planned.vault, &lease, &planned.plan, facts, &custody, &shutdown).await
         };
         let outcome = shutdown.bound(work).await;
         recorder.end(outcome, |_| None).await

@@ -12,6 +12,7 @@ use super::mark::Mark;
 use super::run::{self, Order, Recorder};
 use super::select::Choice;
 use super::sink::VaultSource;
+use super::source::SourceSummary;
 use super::toc::Toc;
 use crate::base::ids::{BackupId, RunId};
 use crate::base::{Error, Result, limits};
@@ -143,6 +144,15 @@ pub async fn plan(cx: &Context, policy: &str, request: &RestoreRequest) -> Resul
     let now = cx.clock.now();
     let listing = Listing::read(&vault).await?;
     let head = listing.find(&request.choice.selector(&place.zone(), now)?)?.clone();
+    let source = SourceSummary::of(&head)?;
+    if source.postgres().is_none() {
+        return Err(Error::usage(format!(
+            "backup {} is {}: it is not restored to a database's URL",
+            head.backup,
+            source.describe()
+        ))
+        .hint("volumes are restored with --to-zone, RDS instances with --to-instance"));
+    }
     let run = RunId::generate(now);
     let mark = Mark::begin(&vault, &run, &head.backup, "restore", cx.owner("restore")).await?;
     match look(cx, &place, &vault, &head, &listing, request).await {
@@ -197,7 +207,7 @@ async fn look(
     Ok((reader, databases, warnings))
 }
 
-fn warnings(head: &Head) -> Vec<String> {
+pub(super) fn warnings(head: &Head) -> Vec<String> {
     head.anomalies.iter().map(|a| format!("the backup is suspicious: {a}")).chain(head.warnings.iter().cloned()).collect()
 }
 

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Error, Result};
@@ -154,47 +153,4 @@ pub fn stream_name(database: &str, stream: &str) -> String {
         }
     }
     format!("{name}/{stream}")
-}
-
-/// One database in a head's `source`: what a person wants to know before choosing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DatabaseSummary {
-    /// Its name.
-    pub name: String,
-    /// The instant that its snapshot shows, by the server's clock.
-    pub consistent_at: Timestamp,
-    /// Position in the write-ahead log.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lsn: Option<String>,
-    /// Timeline.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeline: Option<u32>,
-    /// Tables whose rows are in the backup.
-    pub tables: u64,
-    /// Objects.
-    pub objects: u64,
-    /// Rows.
-    pub rows: u64,
-    /// Bytes of COPY text.
-    pub bytes: u64,
-    /// Size on the server's disk.
-    pub database_bytes: u64,
-}
-
-/// `source` of a head.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SourceSummary {
-    /// `postgres`.
-    pub kind: String,
-    /// Identity of the cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system_identifier: Option<String>,
-    /// Version as the server writes it.
-    pub version: String,
-    /// `server_version_num`.
-    pub version_num: u32,
-    /// `host:port`, no user, no password.
-    pub server: String,
-    /// The databases.
-    pub databases: Vec<DatabaseSummary>,
 }

@@ -8,6 +8,8 @@ use super::due;
 use super::mark::Mark;
 use super::run::{self, Order, Recorder, under_lease};
 use super::select::Choice;
+use super::snapshot::presence;
+use super::source::SourceSummary;
 use crate::base::clock::Stopwatch;
 use crate::base::ids::BackupId;
 use crate::base::{Error, Kind, Result};
@@ -110,14 +112,17 @@ pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Resu
     } else {
         vec![listing.find(&request.choice.selector(&place.zone(), cx.clock.now())?)?.clone()]
     };
-    let depth = match level {
-        Level::Presence => Depth::Presence(verify::Presence::new(&vault).await?),
-        Level::Content => Depth::Content,
-        Level::Restore => Depth::Restore(scratch),
-    };
-    for (i, head) in chosen.iter().enumerate() {
+    let mut levels = Vec::with_capacity(chosen.len());
+    for head in &chosen {
+        levels.push(presence::level(&SourceSummary::of(head)?, level, request.level.is_some())?);
+    }
+    let shallow =
+        if levels.contains(&Level::Presence) { Some(Depth::Presence(verify::Presence::new(&vault).await?)) } else { None };
+    let deep = if level == Level::Restore { Depth::Restore(scratch) } else { Depth::Content };
+    for (i, (head, level)) in chosen.iter().zip(levels).enumerate() {
+        let depth = shallow.as_ref().filter(|_| level == Level::Presence).unwrap_or(&deep);
         let order = if i == 0 { request.order.clone() } else { Order { id: None, ..request.order.clone() } };
-        match verify_one(cx, &place, &vault, head, &depth, &order).await {
+        match verify_one(cx, &place, &vault, head, depth, &order).await {
             Ok(proof) => report.proofs.push(proof),
             // One that cannot be verified now must not discard what is known of the others.
             Err(error) if request.all && error.kind() != Kind::Cancelled => {
@@ -193,7 +198,7 @@ async fn verify_one(cx: &Context, place: &Place, vault: &Vault, head: &Head, dep
         }
     };
     recorder.stage(depth.level().name());
-    let outcome = cx.shutdown.bound(prove(cx, vault, head, depth)).await;
+    let outcome = cx.shutdown.bound(prove(cx, place, vault, head, depth)).await;
     if let Ok(proof) = &outcome
         && let Err(error) = proofs::record(vault, proof).await
     {
@@ -213,13 +218,17 @@ fn about(mut run: Run, head: &Head) -> Run {
     run
 }
 
-async fn prove(cx: &Context, vault: &Vault, head: &Head, depth: &Depth<'_>) -> Result<Proof> {
+async fn prove(cx: &Context, place: &Place, vault: &Vault, head: &Head, depth: &Depth<'_>) -> Result<Proof> {
     let watch = Stopwatch::start();
     let progress = cx.progress.as_ref();
     let (findings, details) = match depth {
-        Depth::Presence(presence) => {
-            let found = presence.check(head, progress, &cx.shutdown).await?;
-            let details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
+        Depth::Presence(store) => {
+            let mut found = store.check(head, progress, &cx.shutdown).await?;
+            let mut details = serde_json::json!({ "parts": found.parts, "bytes_read": found.bytes_read });
+            if let Some(findings) = presence::check(cx, vault, place.policy.as_ref(), head).await? {
+                found.findings.extend(findings);
+                details["snapshots"] = head.counts.objects.into();
+            }
             (found.findings, details)
         }
         Depth::Content => {

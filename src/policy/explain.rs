@@ -147,14 +147,14 @@ fn source(source: &Source) -> String {
                 }
                 Volumes::OfDataDirectory(path) => format!("the volume of {}", path.display()),
             };
-            format!("EBS, {volumes} in {} (not supported by this version)", ebs.region)
+            format!("EBS, {volumes} in {}", ebs.region)
         }
         Source::Rds(rds) => {
             let target = match &rds.target {
                 RdsTarget::Instance(name) => format!("instance {name}"),
                 RdsTarget::Cluster(name) => format!("cluster {name}"),
             };
-            format!("RDS, {target} in {} (not supported by this version)", rds.region)
+            format!("RDS, {target} in {}", rds.region)
         }
     }
 }

@@ -115,16 +115,15 @@ impl Policy {
         Ok(url.expose().clone())
     }
 
-    /// The PostgreSQL source; kinds of later versions are refused with a sentence.
+    /// The PostgreSQL source, for what only databases have.
     pub fn postgres(&self) -> Result<&PostgresSource> {
         match &self.source {
             Source::Postgres(source) => Ok(source),
             Source::Ebs(_) | Source::Rds(_) => Err(Error::unsupported(format!(
-                "policy {} has a source of kind '{}', which this version of pgkeep checks but cannot back up yet",
+                "policy {} has a source of kind '{}', not a database",
                 self.name,
                 self.source.kind()
-            ))
-            .hint("only kind = \"postgres\" can run")),
+            ))),
         }
     }
 

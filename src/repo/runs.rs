@@ -237,6 +237,11 @@ impl Run {
     }
 }
 
+/// The record of this run; `Ok(None)` when there is none.
+pub async fn find(vault: &Vault, run: &RunId) -> Result<Option<Run>> {
+    document::find(vault.store.as_ref(), &vault.layout.run(run)).await
+}
+
 /// The newest run that passes `wanted`, however far back.
 pub async fn newest_where(vault: &Vault, wanted: impl Fn(&Run) -> bool) -> Result<Option<Run>> {
     for span in [Span::Recent, Span::All] {

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::document;
-use super::gc::{Amount, Drop, Facts, PrunePlan, Work, work};
+use super::gc::{Amount, Drop, Facts, PrunePlan, Waiting, Work, work};
+use super::head::Head;
 use super::lease::{Lease, Purpose};
 use super::readers;
 use super::tombstones::{BackupTombstone, IDS_PER_TOMBSTONE, PartsTombstone};
@@ -30,21 +32,50 @@ pub struct Pruned {
     pub marked: Vec<BackupId>,
     /// Backups that are gone.
     pub swept: Vec<BackupId>,
+    /// Backups that are gone but for what they own outside of the store: their tombstones stay, and the next prune tries again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<Waiting>,
     /// Parts that are gone.
     pub parts: Amount,
     /// Parts marked as unreferenced.
     pub unreferenced: Amount,
 }
 
+/// What backups own outside of the store. It is deleted when they are swept: after the head, so that no listed backup lacks anything, and before the
+/// tombstone, so that what is left is known until it is gone.
+#[async_trait]
+pub trait Outside: Send + Sync + std::fmt::Debug {
+    /// Deletes what the backup of `head` owns; what is gone already is fine. `Ok(Some(why))`: something cannot be deleted yet.
+    async fn release(&self, head: &Head) -> Result<Option<String>>;
+}
+
+/// Backups own nothing outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+#[async_trait]
+impl Outside for Nothing {
+    async fn release(&self, _head: &Head) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
 /// Applies `plan` under a lease of purpose `Sweep` that the caller keeps renewed. Fails with kind `Conflict`, having done nothing, when the vault is not what
 /// the plan was made for. Interrupted, it leaves every listed backup whole, and the next prune goes on.
 pub async fn apply(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, shutdown: &Shutdown) -> Result<Pruned> {
     lease.check()?;
-    apply_to(vault, lease, plan, Facts::read(vault).await?, shutdown).await
+    apply_to(vault, lease, plan, Facts::read(vault).await?, &Nothing, shutdown).await
 }
 
-/// [`apply`] where `facts` were read under the same lease.
-pub async fn apply_to(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, facts: Facts, shutdown: &Shutdown) -> Result<Pruned> {
+/// [`apply`] where `facts` were read under the same lease, and where backups own something `outside`.
+pub async fn apply_to(
+    vault: &Vault,
+    lease: &Arc<Lease>,
+    plan: &PrunePlan,
+    facts: Facts,
+    outside: &dyn Outside,
+    shutdown: &Shutdown,
+) -> Result<Pruned> {
     if lease.purpose() != Purpose::Sweep {
         return Err(Error::internal("a prune needs a lease of purpose sweep"));
     }
@@ -56,19 +87,20 @@ pub async fn apply_to(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, facts
             .hint("make the plan again"));
     }
     vault.reach("prune:planned")?;
-    let sweeper = Sweeper { vault, lease, shutdown };
+    let sweeper = Sweeper { vault, lease, outside, shutdown };
     sweeper.mark_backups(&again).await?;
     vault.reach("prune:marked")?;
     sweeper.mark_parts(&again).await?;
     vault.reach("prune:parts-marked")?;
-    sweeper.sweep(&again).await?;
+    let held = sweeper.sweep(&again).await?;
     let parts = Amount {
         count: plan.freed.count + plan.swept_unreferenced.count,
         bytes: plan.freed.bytes + plan.swept_unreferenced.bytes,
     };
     Ok(Pruned {
         marked: again.plan.mark.into_iter().map(|d| d.backup).collect(),
-        swept: again.plan.sweep,
+        swept: again.plan.sweep.into_iter().filter(|b| held.iter().all(|h| h.backup != *b)).collect(),
+        held,
         parts,
         unreferenced: plan.unreferenced,
     })
@@ -77,6 +109,7 @@ pub async fn apply_to(vault: &Vault, lease: &Arc<Lease>, plan: &PrunePlan, facts
 struct Sweeper<'a> {
     vault: &'a Vault,
     lease: &'a Arc<Lease>,
+    outside: &'a dyn Outside,
     shutdown: &'a Shutdown,
 }
 
@@ -138,27 +171,50 @@ impl Sweeper<'_> {
         }
     }
 
-    /// Heads, contents, parts, tombstones: wherever it stops, no head lacks anything and the tombstone is still there to go on from.
-    async fn sweep(&self, work: &Work) -> Result<()> {
+    /// Heads, what is outside, contents, parts, tombstones: wherever it stops, no head lacks anything and the tombstone is still there to go on
+    /// from. Returns the backups that still own something outside.
+    async fn sweep(&self, work: &Work) -> Result<Vec<Waiting>> {
         let layout = &self.vault.layout;
         self.still_unread(work).await?;
         self.delete(work.sweep.iter().map(|t| layout.head(&t.backup))).await?;
         self.vault.reach("sweep:heads-deleted")?;
-        let contents = work.sweep.iter().map(|t| &t.backup).chain(&work.swept_leftovers);
+        let (released, held, failure) = self.release(work).await?;
+        self.vault.reach("sweep:outside-deleted")?;
+        let contents = released.iter().map(|t| &t.backup).chain(&work.swept_leftovers);
         self.delete(contents.map(|b| layout.contents(b))).await?;
         self.vault.reach("sweep:contents-deleted")?;
         self.delete(work.freed.iter().chain(&work.swept_parts).map(|id| layout.part(id))).await?;
         self.vault.reach("sweep:parts-deleted")?;
-        futures::stream::iter(work.sweep.iter().map(Ok))
+        futures::stream::iter(released.iter().map(Ok))
             .try_for_each_concurrent(STORE_CONCURRENCY, |tombstone| async {
                 let proofs = document::keys(self.vault.store.as_ref(), &layout.proofs_of(&tombstone.backup)).await?;
                 self.delete(proofs.into_iter()).await
             })
             .await?;
-        let backups = work.sweep.iter().map(|t| layout.tombstone(&t.backup));
+        let backups = released.iter().map(|t| layout.tombstone(&t.backup));
         self.delete(backups.chain(work.parts_tombstones.iter().map(|t| layout.parts_tombstone(&t.id)))).await?;
         self.vault.reach("sweep:tombstones-deleted")?;
-        self.forget_readers().await
+        self.forget_readers().await?;
+        failure.map_or(Ok(held), Err)
+    }
+
+    /// Deletes what is outside of the store, backup by backup. One that fails keeps its tombstone and does not keep the others from going; the first
+    /// failure is the sweep's.
+    async fn release<'w>(&self, work: &'w Work) -> Result<(Vec<&'w BackupTombstone>, Vec<Waiting>, Option<Error>)> {
+        let (mut released, mut held, mut failure) = (Vec::new(), Vec::new(), None);
+        for tombstone in &work.sweep {
+            self.may_go_on()?;
+            match self.outside.release(&tombstone.head).await {
+                Ok(None) => released.push(tombstone),
+                Ok(Some(reason)) => held.push(Waiting { backup: tombstone.backup.clone(), reason }),
+                Err(error) => {
+                    let error = error.context(format!("sweep backup {}", tombstone.backup));
+                    tracing::warn!(%error, "the tombstone stays; the next prune tries again");
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        Ok((released, held, failure))
     }
 
     /// Marks need no lease: one may have come since the plan was checked.

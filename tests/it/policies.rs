@@ -69,10 +69,10 @@ fn a_policy_is_explained() {
 }
 
 #[test]
-fn what_a_later_version_will_do_is_refused_at_run_time() {
+fn snapshots_are_no_databases() {
     for name in ["ebs", "rds"] {
         let policy = policy::load(&examples(), name).expect("load").policy;
-        assert_eq!(policy.postgres().expect_err("not yet").kind().exit_code(), 8);
+        assert_eq!(policy.postgres().expect_err("no database").kind().exit_code(), 8);
     }
 }
 

@@ -1,0 +1,6 @@
+//! AWS beside the store: the few calls that policies need, each service behind its own file. No type of an SDK leaves this module.
+//!
+//! [`aws`] has what all of them share: configuration and credentials as every AWS tool finds them, and one mapping of AWS's errors to ours.
+
+pub mod aws;
+pub mod tags;

@@ -1,0 +1,148 @@
+//! Where AWS and the vault disagree: snapshots that no backup names, backups whose snapshots are gone.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Owned, Snapshots, of_policy};
+use crate::base::Result;
+use crate::base::ids::{BackupId, RunId};
+use crate::cloud::tags::Belonging;
+use crate::jobs::context::Context;
+use crate::jobs::source::{SnapshotRef, SourceSummary};
+use crate::policy::Policy;
+use crate::policy::model::Source;
+use crate::repo::Vault;
+use crate::repo::head::Head;
+use crate::repo::listing::Listing;
+use crate::repo::runs::{self, RunState};
+
+/// What does not fit together.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Drift {
+    /// Snapshots with the tags of this policy and vault that no backup names.
+    pub unknown: Vec<Unknown>,
+    /// Snapshots that backups name and that AWS does not have with our tags.
+    pub missing: Vec<Missing>,
+}
+
+impl Drift {
+    /// Whether everything fits.
+    pub fn is_empty(&self) -> bool {
+        self.unknown.is_empty() && self.missing.is_empty()
+    }
+}
+
+/// A snapshot that no backup names. It costs money until somebody deletes it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unknown {
+    /// Where it is.
+    pub region: String,
+    /// Its id there.
+    pub snapshot: String,
+    /// What it shows.
+    pub of: String,
+    /// The backup that its tags name.
+    pub backup: Option<BackupId>,
+    /// When it was started.
+    pub started_at: Option<Timestamp>,
+    /// Whether a run of this vault that did not end left it: the next backup deletes it.
+    pub left_by_run: bool,
+}
+
+/// A backup whose snapshot is gone.
+#[derive(Debug, Clone, Serialize)]
+pub struct Missing {
+    /// The backup.
+    pub backup: BackupId,
+    /// Where the snapshot was.
+    pub region: String,
+    /// Its id.
+    pub snapshot: String,
+    /// What it showed.
+    pub of: String,
+}
+
+/// Compares AWS with what `listing` names; `None` where the policy is not one of snapshots.
+pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listing) -> Result<Option<Drift>> {
+    if matches!(policy.source, Source::Postgres(_)) {
+        return Ok(None);
+    }
+    let snapshots = of_policy(cx, policy)?;
+    let named = named(listing, policy.source.kind())?;
+    let owned = snapshots.owned(vault.policy(), &vault.info().vault_id, &regions(&named)).await?;
+    let ended = ended_without_backup(vault, &owned, listing, None).await?;
+    let there: HashSet<(&str, &str)> = owned.iter().map(|o| (o.region.as_str(), o.id.as_str())).collect();
+    let known: HashSet<(&str, &str)> = named.iter().map(|(_, s)| (s.region.as_str(), s.id.as_str())).collect();
+    let listed: HashSet<&BackupId> = listing.backups.iter().map(|h| &h.backup).collect();
+    let missing =
+        named.iter().filter(|(backup, s)| listed.contains(backup) && !there.contains(&(s.region.as_str(), s.id.as_str()))).map(
+            |(backup, s)| Missing { backup: backup.clone(), region: s.region.clone(), snapshot: s.id.clone(), of: s.of.clone() },
+        );
+    let unknown = owned.iter().filter(|o| !known.contains(&(o.region.as_str(), o.id.as_str()))).map(|o| Unknown {
+        region: o.region.clone(),
+        snapshot: o.id.clone(),
+        of: o.of.clone(),
+        backup: o.backup.clone(),
+        started_at: o.started_at,
+        left_by_run: o.backup.as_ref().is_some_and(|b| ended.contains(b)),
+    });
+    Ok(Some(Drift { missing: missing.collect(), unknown: unknown.collect() }))
+}
+
+/// Backups that runs of this vault began, that do not exist, and of which snapshots are there. The caller holds the lease and is the run `own`: no
+/// other run goes on.
+pub(super) async fn left_by_runs(vault: &Vault, snapshots: &dyn Snapshots, own: &BackupId) -> Result<Vec<Belonging>> {
+    let (policy, id) = (vault.policy().to_owned(), vault.info().vault_id.clone());
+    // Snapshots before heads: what was committed in between is not taken for left behind.
+    let owned = snapshots.owned(&policy, &id, &BTreeSet::new()).await?;
+    if owned.iter().all(|o| o.backup.as_ref() == Some(own)) {
+        return Ok(Vec::new());
+    }
+    let listing = Listing::read(vault).await?;
+    let ended = ended_without_backup(vault, &owned, &listing, Some(own)).await?;
+    Ok(ended.into_iter().map(|backup| Belonging { policy: policy.clone(), vault: id.clone(), backup }).collect())
+}
+
+/// Backups of `owned` that this vault has a run of, which ended, and neither head nor tombstone. A vault that is a copy of another has no record of the
+/// other's later runs, and so leaves their snapshots alone.
+async fn ended_without_backup(
+    vault: &Vault,
+    owned: &[Owned],
+    listing: &Listing,
+    own: Option<&BackupId>,
+) -> Result<BTreeSet<BackupId>> {
+    let heads = listing.backups.iter().map(|h| &h.backup);
+    let marked = listing.marked.iter().chain(&listing.half_swept).map(|t| &t.backup);
+    let exist: HashSet<&BackupId> = heads.chain(marked).chain(listing.damaged.iter().map(|d| &d.backup)).collect();
+    let candidates: BTreeSet<&BackupId> =
+        owned.iter().filter_map(|o| o.backup.as_ref()).filter(|b| !exist.contains(b) && Some(*b) != own).collect();
+    let mut ended = BTreeSet::new();
+    for backup in candidates {
+        let record = runs::find(vault, &RunId::from(backup)).await?;
+        if record.is_some_and(|run| run.state != RunState::Running) {
+            ended.insert(backup.clone());
+        }
+    }
+    Ok(ended)
+}
+
+/// Every snapshot that heads and tombstones name, with its backup.
+fn named(listing: &Listing, kind: &str) -> Result<Vec<(BackupId, SnapshotRef)>> {
+    let marked = listing.marked.iter().chain(&listing.half_swept).map(|t| &t.head);
+    let heads: HashMap<&BackupId, &Head> = listing.backups.iter().chain(marked).map(|h| (&h.backup, h)).collect();
+    let mut named = Vec::new();
+    for (backup, head) in heads {
+        let summary = SourceSummary::of(head)?;
+        if let Some(set) = summary.snapshots().filter(|_| summary.kind() == kind) {
+            named.extend(set.snapshots.iter().map(|s| (backup.clone(), s.clone())));
+        }
+    }
+    named.sort_by(|a, b| (&a.0, &a.1.region, &a.1.id).cmp(&(&b.0, &b.1.region, &b.1.id)));
+    Ok(named)
+}
+
+fn regions(named: &[(BackupId, SnapshotRef)]) -> BTreeSet<String> {
+    named.iter().map(|(_, s)| s.region.clone()).collect()
+}
