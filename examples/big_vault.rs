@@ -20,7 +20,7 @@ use pgkeep::base::ids::{BackupId, RunId};
 use pgkeep::base::progress::Silent;
 use pgkeep::base::shutdown::Shutdown;
 use pgkeep::base::{Error, Result};
-use pgkeep::jobs::toc::{DatabaseSummary, SourceSummary};
+use pgkeep::jobs::source::{DatabaseSummary, PostgresSummary, SourceSummary};
 use pgkeep::repo::codec::{pack, part_id};
 use pgkeep::repo::commit::tool;
 use pgkeep::repo::contents::{Contents, Document, Extent, PartRecord, StreamRecord};
@@ -236,14 +236,13 @@ fn source(at: Timestamp, bytes: u64, rows: u64) -> Result<serde_json::Value> {
         bytes,
         database_bytes: bytes,
     };
-    let summary = SourceSummary {
-        kind: "postgres".to_owned(),
+    let summary = SourceSummary::Postgres(PostgresSummary {
         system_identifier: Some("7300000000000000000".to_owned()),
         version: "17.5".to_owned(),
         version_num: 170_005,
         server: "db1:5432".to_owned(),
         databases: vec![database],
-    };
+    });
     serde_json::to_value(summary).map_err(|e| Error::internal("write the source's summary").source(e))
 }
 

@@ -205,7 +205,7 @@ pub struct RestoreArgs {
 #[command(next_help_heading = "Backups of kind ebs and rds")]
 pub struct SnapshotTarget {
     /// ebs: make new volumes in this availability zone
-    #[arg(long, value_name = "ZONE", conflicts_with_all = ["to", "to_instance"])]
+    #[arg(long, value_name = "ZONE", conflicts_with_all = ["to", "to_instance", "database", "table", "schema", "schema_only", "data_only", "no_owner", "no_privileges", "role_map", "jobs", "clean"])]
     pub to_zone: Option<String>,
     /// ebs: another volume type than the original's, such as gp3
     #[arg(long, value_name = "TYPE", requires = "to_zone")]

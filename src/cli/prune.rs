@@ -114,9 +114,10 @@ fn done_text(done: &Pruned, policy: &str) -> String {
 fn drift_text(drift: &Drift) -> String {
     let mut out = String::new();
     for missing in &drift.missing {
+        let what = if missing.untagged { "untagged" } else { "gone" };
         let _ = writeln!(
             out,
-            "gone: snapshot {} of {} in {}, which backup {} names",
+            "{what}: snapshot {} of {} in {}, which backup {} names",
             missing.snapshot, missing.of, missing.region, missing.backup
         );
     }

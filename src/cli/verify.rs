@@ -73,7 +73,9 @@ fn measured(proof: &Proof) -> String {
             format_bytes(d["bytes"].as_u64().unwrap_or_default()),
         );
     }
-    if let Some(parts) = proof.details["parts"].as_u64() {
+    if let Some(snapshots) = proof.details["snapshots"].as_u64() {
+        let _ = write!(out, ": {} snapshots", format_count(snapshots));
+    } else if let Some(parts) = proof.details["parts"].as_u64() {
         let _ = write!(out, ": {} parts", format_count(parts));
     }
     out

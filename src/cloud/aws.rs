@@ -103,12 +103,18 @@ pub fn is_ambiguous(error: &Error) -> bool {
     error.kind() == Kind::Unavailable && !code(error).is_some_and(|code| THROTTLED.contains(&code))
 }
 
+/// Whether AWS refused for lack of a permission, or of credentials.
+pub fn is_refused(error: &Error) -> bool {
+    is_expired(error) || code(error).is_some_and(|code| DENIED.contains(&code) || BAD_CREDENTIALS.contains(&code))
+}
+
 /// Whether AWS asked to slow down.
 pub fn is_throttled(error: &Error) -> bool {
     code(error).is_some_and(|code| THROTTLED.contains(&code))
 }
 
 /// What a failed call means. `what`: "verb object"; `action`: what a role must be allowed for it, such as `ec2:CreateSnapshots`.
+#[allow(clippy::needless_pass_by_value, reason = "callers hand it to map_err")]
 pub(super) fn failure<E>(what: &str, action: &str, error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
@@ -143,7 +149,8 @@ fn lacks_credentials(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// Requests that were too many; none was carried out. The snapshot codes limit how many may be under way at once.
-const THROTTLED: [&str; 14] = [
+const THROTTLED: [&str; 15] = [
+    "ResourceLimitExceeded",
     "RequestLimitExceeded",
     "Throttling",
     "ThrottlingException",
@@ -241,7 +248,7 @@ fn refusal(what: &str, action: &str, status: u16, code: &str, message: &str) -> 
             .hint("a quota of the account is used up: ask for more in Service Quotas, or delete what is not needed")
     } else if code.contains("NotFound") {
         Error::not_found(text).hint("compare the id and the region with the policy's")
-    } else if is(&STATES) || code.contains("AlreadyExists") {
+    } else if is(&STATES) || code.contains("AlreadyExists") || code.contains("Locked") || message.contains(" locked") {
         Error::conflict(text)
     } else if code.starts_with("KMS") || message.contains("KMS") {
         Error::denied(text).hint("the KMS key must be enabled, and the role allowed kms:CreateGrant, kms:Decrypt, kms:DescribeKey, kms:GenerateDataKeyWithoutPlaintext and kms:ReEncrypt* on it")

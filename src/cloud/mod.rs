@@ -3,4 +3,8 @@
 //! [`aws`] has what all of them share: configuration and credentials as every AWS tool finds them, and one mapping of AWS's errors to ours.
 
 pub mod aws;
+pub mod device;
+pub mod ebs;
+mod presign;
+pub mod ssm;
 pub mod tags;

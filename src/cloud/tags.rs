@@ -18,6 +18,12 @@ pub const TAKEN_AT: &str = "pgkeep:taken-at";
 pub const LABEL: &str = "pgkeep:label";
 /// What is shown in consoles.
 pub const NAME: &str = "Name";
+/// Of a copy: the snapshot that it is a copy of.
+pub const COPY_OF: &str = "pgkeep:copy-of";
+/// Of what a restore made: the backup.
+pub const RESTORED_FROM: &str = "pgkeep:restored-from";
+/// Of what a restore made: the run.
+pub const RESTORED_BY: &str = "pgkeep:restored-by";
 
 /// Longest value that AWS takes, in characters.
 const VALUE_CHARS: usize = 256;

@@ -348,6 +348,10 @@ impl Attendant for Attendance {
         if run.state == RunState::Cancelled && self.stop.operator.load(Ordering::Relaxed) {
             run.ended_by = Some(EndedBy::Operator);
         }
+        // What jobs ran themselves they cannot clean; what is clean stays as it is.
+        for hook in &mut run.hooks {
+            hook.output = self.scrub.clean(&hook.output);
+        }
         let Some(policy) = self.policy.as_ref().filter(|_| run.kind == RunKind::Backup) else { return };
         let hooks = [if run.state == RunState::Succeeded { Hook::After } else { Hook::OnFailure }, Hook::Finally];
         if hooks.iter().any(|hook| hook.command(policy).is_some()) {

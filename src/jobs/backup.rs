@@ -88,14 +88,14 @@ impl BackupReport {
 
 /// What is backed up, ready to be asked.
 enum Subject<'a> {
-    Postgres { source: &'a PostgresSource, target: Target },
+    Postgres { source: &'a PostgresSource, target: Box<Target> },
     Snapshots(Box<dyn Snapshots>),
 }
 
 impl<'a> Subject<'a> {
     fn of(cx: &Context, policy: &'a Policy) -> Result<Self> {
         match &policy.source {
-            Source::Postgres(source) => Ok(Self::Postgres { source, target: Target::parse(&source.url(&cx.env)?)? }),
+            Source::Postgres(source) => Ok(Self::Postgres { source, target: Box::new(Target::parse(&source.url(&cx.env)?)?) }),
             Source::Ebs(_) | Source::Rds(_) => Ok(Self::Snapshots(snapshot::of_policy(cx, policy)?)),
         }
     }

@@ -224,7 +224,12 @@ async fn examine_snapshots(cx: &Context, place: &Place, policy: &Policy, ward: &
 }
 
 fn say_drift(ward: &mut Ward<'_>, found: &Drift) {
-    for missing in &found.missing {
+    for untagged in found.missing.iter().filter(|m| m.untagged) {
+        let message =
+            format!("snapshot {} of backup {} has lost our tags: no prune deletes it", untagged.snapshot, untagged.backup);
+        ward.say("drift", Verdict::Warn, message, Some("find out who removes tags; delete it by hand when its backup is gone"));
+    }
+    for missing in found.missing.iter().filter(|m| !m.untagged) {
         let error = Error::integrity(format!(
             "backup {} cannot be restored whole: snapshot {} of {} in {} is gone",
             missing.backup, missing.snapshot, missing.of, missing.region

@@ -13,7 +13,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result};
 use crate::repo::Vault;
 use crate::repo::lease::{Lease, LeaseRequest, Purpose};
-use crate::repo::runs::{self, EndedBy, Run, RunKind, RunStage, RunState, Trigger};
+use crate::repo::runs::{self, EndedBy, HookRun, Run, RunKind, RunStage, RunState, Trigger};
 
 /// Who is present at each run: the daemon's runner, which runs hooks, shows the run to others and tells how it ended.
 #[async_trait]
@@ -111,6 +111,11 @@ impl Recorder {
     /// What else was measured.
     pub fn stats(&mut self, stats: serde_json::Value) {
         self.record.stats = stats;
+    }
+
+    /// What commands around the work did. Whoever is present cleans their output of secrets before the record is written.
+    pub fn commands(&mut self, did: Vec<HookRun>) {
+        self.record.hooks.extend(did);
     }
 
     /// Writes how it ended: as `outcome` says, or failed where what was done has to be called a failure (findings, lost objects, a suspicious

@@ -138,8 +138,10 @@ fn source(source: &Source) -> String {
         },
         Source::Ebs(ebs) => {
             let volumes = match &ebs.volumes {
-                Volumes::OfInstance { id, exclude_root: true } => format!("the volumes of {id} without its root"),
-                Volumes::OfInstance { id, exclude_root: false } => format!("the volumes of {id}"),
+                Volumes::OfInstance { id, exclude_root, devices } => {
+                    let at = if devices.is_empty() { String::new() } else { format!(" at {}", devices.join(", ")) };
+                    format!("the volumes of {id}{at}{}", if *exclude_root { " without its root" } else { "" })
+                }
                 Volumes::Ids(ids) => ids.join(", "),
                 Volumes::Tagged(tags) => {
                     let tags: Vec<String> = tags.iter().map(|(k, v)| format!("{k}={v}")).collect();
@@ -224,6 +226,15 @@ fn verifications(cron: &Cron, zone: &TimeZone, now: Timestamp) -> Vec<Run> {
 }
 
 fn verification(policy: &Policy) -> String {
+    if !matches!(policy.source, Source::Postgres(_)) {
+        let when = match &policy.verify.schedule {
+            Some(verify) => format!("for the newest one: {}", timetable(&verify.cron, &verify.zone)),
+            None => "on command".to_owned(),
+        };
+        return format!(
+            "AWS is asked for every snapshot of a backup (presence) when it is made, and {when}; deeper levels do not exist"
+        );
+    }
     let place = match &policy.verify.scratch {
         Scratch::Auto => "whatever server the machine can start",
         Scratch::Docker => "a container",

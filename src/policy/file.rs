@@ -42,6 +42,7 @@ pub struct PolicyFile {
 /// What is protected; `kind` decides which other keys there are.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[allow(clippy::large_enum_variant, reason = "there is one a file")]
 pub enum SourceSection {
     /// Databases of a PostgreSQL server, exported over a connection.
     Postgres(PostgresSection),
@@ -83,6 +84,8 @@ pub struct EbsSection {
     pub instance_id: Option<String>,
     /// With `instance_id`: leave the root volume out. Default: false.
     pub exclude_root: Option<bool>,
+    /// With `instance_id`: only the volumes at these devices, as EC2 names them (`/dev/sdf`).
+    pub devices: Option<Vec<String>>,
     /// These volumes.
     pub volume_ids: Option<Vec<String>>,
     /// Volumes that carry all of these tags.
@@ -91,6 +94,65 @@ pub struct EbsSection {
     pub of_data_directory: Option<String>,
     /// Regions that get a copy of each snapshot.
     pub copy_to: Option<Vec<String>>,
+    /// KMS key (id, alias or ARN) by region of `copy_to`: copies there are encrypted with it. Default: encrypted originals get the region's key for EBS.
+    pub copy_kms_keys: Option<BTreeMap<String, String>>,
+    /// Protects the snapshots from deletion, by anybody, for some time after they were taken.
+    pub lock: Option<LockSection>,
+    /// Move each original snapshot to the archive tier once it and its copies are complete: cheaper to keep from three months on, and 24 to 72 hours
+    /// away from a restore. Copies stay at hand. Default: false.
+    pub archive: Option<bool>,
+    /// What brings the application to rest while the snapshots are started.
+    pub quiesce: Option<QuiesceSection>,
+}
+
+/// EBS snapshot lock: nobody deletes a locked snapshot, `prune` neither, which then waits.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockSection {
+    /// `governance`: whoever has the permission may unlock. `compliance`: nobody may once `cool_off_hours` are over.
+    #[schemars(required)]
+    pub mode: Option<LockMode>,
+    /// For how long.
+    #[schemars(required, range(min = 1, max = 36500))]
+    pub days: Option<u32>,
+    /// With `compliance`: for how many hours it can still be undone. Default: none.
+    #[schemars(range(min = 1, max = 72))]
+    pub cool_off_hours: Option<u32>,
+}
+
+/// Modes of the EBS snapshot lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are Amazon's")]
+pub enum LockMode {
+    Governance,
+    Compliance,
+}
+
+/// Commands around the call that starts the snapshots, for more than crash consistency. A snapshot shows the instant of the call; it need not be
+/// waited for. The thaw runs whatever happens: also when the call fails, and by a process of its own when pgkeep is killed in between.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuiesceSection {
+    /// Brings to rest: `fsfreeze -f /var/lib/postgresql`, or `psql -c CHECKPOINT`. If it fails there is no backup.
+    #[schemars(required)]
+    pub freeze: Option<HookCommand>,
+    /// Undoes it; must be harmless where nothing is frozen. Not needed after a mere checkpoint.
+    pub thaw: Option<HookCommand>,
+    /// Where the commands run: `local`, or `instance`: on the instance whose volumes these are, by AWS Systems Manager. Default: `local`.
+    pub on: Option<QuiesceOn>,
+    /// Longest time for the freeze, and from its begin until the thaw. Default: `30s`.
+    pub timeout: Option<String>,
+}
+
+/// Where commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QuiesceOn {
+    /// Where pgkeep runs.
+    Local,
+    /// On the instance, by AWS Systems Manager.
+    Instance,
 }
 
 /// An RDS instance or Aurora cluster, by its snapshots. Exactly one of `instance` and `cluster`.

@@ -1,5 +1,6 @@
 //! A validated policy: what the rest of the program works with.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use super::file::{Day, HookCommand, NotifyEvent, StorageClass, VerifyLevel, WebhookFormat};
+pub use super::file::{Day, HookCommand, LockMode, NotifyEvent, QuiesceOn, StorageClass, VerifyLevel, WebhookFormat};
 use super::retention::Rules;
 use super::schedule::{Cron, DEFAULT_DEADLINE, DEFAULT_RETRIES, Schedule};
 use super::secrets::{Environment, Template};
@@ -254,6 +255,38 @@ pub struct EbsSource {
     pub volumes: Volumes,
     /// Regions that get a copy.
     pub copy_to: Vec<String>,
+    /// KMS keys of copies, by region.
+    pub copy_kms_keys: BTreeMap<String, String>,
+    /// How the snapshots are protected from deletion.
+    pub lock: Option<SnapshotLock>,
+    /// Whether the originals move to the archive tier.
+    pub archive: bool,
+    /// What brings the application to rest.
+    pub quiesce: Option<Quiesce>,
+}
+
+/// EBS snapshot lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotLock {
+    /// Who may undo it.
+    pub mode: LockMode,
+    /// For how many days.
+    pub days: u32,
+    /// For how many hours `compliance` can be undone.
+    pub cool_off_hours: Option<u32>,
+}
+
+/// Commands around the call that starts the snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quiesce {
+    /// Brings to rest.
+    pub freeze: HookCommand,
+    /// Undoes it.
+    pub thaw: Option<HookCommand>,
+    /// Where they run.
+    pub on: QuiesceOn,
+    /// Longest time for the freeze, and from its begin until the thaw.
+    pub timeout: Duration,
 }
 
 /// How EBS volumes are chosen.
@@ -265,6 +298,8 @@ pub enum Volumes {
         id: String,
         /// Leave its root volume out.
         exclude_root: bool,
+        /// Only these devices; empty: all.
+        devices: Vec<String>,
     },
     /// These.
     Ids(Vec<String>),

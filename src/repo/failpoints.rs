@@ -34,6 +34,7 @@ pub const ALL: &[&str] = &[
     "prune:marked",
     "prune:parts-marked",
     "sweep:heads-deleted",
+    "sweep:outside-deleted",
     "sweep:contents-deleted",
     "sweep:parts-deleted",
     "sweep:tombstones-deleted",

@@ -116,7 +116,7 @@ pub enum EndedBy {
 /// What a hook did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookRun {
-    /// `before`, `after`, `on_failure` or `finally`.
+    /// `before`, `after`, `on_failure` or `finally`; `freeze` or `thaw` around snapshots.
     pub hook: String,
     /// Its exit code; `None`: it could not be started, was killed by a signal, or took too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ What the layer adds to moto:
 * aws-chunked bodies are taken apart before moto sees them.
 * The root elements of CompleteMultipartUpload, ListParts and GetBucketVersioning carry the names of AWS's schema: the
   Rust SDK refuses moto's.
-* EBS snapshots pass through `pending` with growing progress and can end in `error`.
+* EBS behaves as ebs_sim.py describes.
 
 Knobs, all at /_sim (no bucket can have this name):
 
@@ -29,8 +29,14 @@ POST /_sim {...}     answers the same document after having applied, in this ord
   "latency": 0.05            seconds added to every request
   "snapshot_seconds": 2      how long new EBS snapshots stay pending
   "snapshot_outcome": "error"   how new EBS snapshots end (default "completed")
+  "snapshot_hidden_seconds": 2  how long new EBS snapshots are not listed
+  "fail_volumes": ["vol-..."]   volumes whose snapshots end in `error`
+  "skip_volumes": ["vol-..."]   volumes that CreateSnapshots passes over
+  "volume_seconds": 1        how long volumes of snapshots are `creating`
+  "page_limit": 5            most items in one page of EC2
+  "regions": {"eu-west-3": {...}}   these settings for one region; merged with what was said of it before
   "faults": [{...}, ...]     adds faults; the first that matches a request applies:
-     "match"     text to find in "METHOD /path?query TARGET". TARGET is the S3 operation ("PutObject"), "Action=NAME" of
+     "match"     text to find in "METHOD /path?query TARGET region=REGION". TARGET is the S3 operation ("PutObject"), "Action=NAME" of
                  a query API, or the X-Amz-Target of a JSON API. "" matches every request.
      "skip"      matching requests to let pass first (default 0)
      "times"     how many requests it hits (default 1; null: until cleared)
@@ -67,7 +73,10 @@ from collections import defaultdict
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", str(34 << 20))
 
-from moto.ec2.models.elastic_block_store import Snapshot  # noqa: E402
+import ebs_sim  # noqa: E402
+from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT  # noqa: E402
+from moto.core.exceptions import AWSError, HTTPException, ServiceException  # noqa: E402
+from moto.ec2.models import ec2_backends  # noqa: E402
 from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: E402
 from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
 
@@ -141,15 +150,16 @@ class Fault:
 class Simulation:
     """The settings, faults and counters that /_sim shows and changes."""
 
-    DEFAULTS = {"latency": 0.0, "snapshot_seconds": 0.0, "snapshot_outcome": "completed"}
-    COMMANDS = {"reset", "reset_requests", "clear_faults", "faults"}
+    DEFAULTS = {"latency": 0.0, "snapshot_seconds": 0.0, "snapshot_outcome": "completed", "snapshot_hidden_seconds": 0.0,
+                "fail_volumes": [], "skip_volumes": [], "volume_seconds": 0.0, "page_limit": 1000}
+    COMMANDS = {"reset", "reset_requests", "clear_faults", "faults", "regions"}
 
     def __init__(self):
         self.lock = threading.Lock()
         self._reset()
 
     def _reset(self):
-        self.settings = dict(self.DEFAULTS)
+        self.settings = {**self.DEFAULTS, "regions": {}}
         self.faults = []
         self._reset_requests()
 
@@ -174,6 +184,8 @@ class Simulation:
             if which:
                 self.faults = [f for f in self.faults if which is not True and which not in f.match]
             self.settings.update({k: change[k] for k in self.DEFAULTS if k in change})
+            for region, settings in change.get("regions", {}).items():
+                self.settings["regions"].setdefault(region, {}).update(settings)
             self.faults.extend(added)
 
     def document(self):
@@ -197,32 +209,7 @@ class Simulation:
 
 
 SIMULATION = Simulation()
-
-
-def give_snapshots_a_lifecycle():
-    """Replaces the born-completed state of moto's EBS snapshots by one that time moves on."""
-    original_init = Snapshot.__init__
-
-    def init(self, *args, **kwargs):
-        from_image = bool(kwargs.get("from_ami"))
-        self.created_at = time.monotonic()
-        self.pending_seconds = 0.0 if from_image else SIMULATION.settings["snapshot_seconds"]
-        self.outcome = "completed" if from_image else SIMULATION.settings["snapshot_outcome"]
-        original_init(self, *args, **kwargs)
-
-    def status(self):
-        return "pending" if time.monotonic() - self.created_at < self.pending_seconds else self.outcome
-
-    def progress(self):
-        if self.status == "completed":
-            return "100%"
-        done = (time.monotonic() - self.created_at) / max(self.pending_seconds, 0.001)
-        return f"{min(99, int(100 * done))}%"
-
-    Snapshot.__init__ = init
-    # moto assigns the status once, in the initialiser: the setter lets that pass without effect.
-    Snapshot.status = property(status, lambda self, value: None)
-    Snapshot.progress = property(progress)
+EBS = ebs_sim.Ebs(lambda: SIMULATION.settings)
 
 
 class Request:
@@ -239,7 +226,7 @@ class Request:
         self.service = self._service()
         self.bucket, _, self.key = self.path.lstrip("/").partition("/")
         self.target = self._target()
-        self.description = f"{self.method} {self.path}?{self.query_string} {self.target}"
+        self.description = f"{self.method} {self.path}?{self.query_string} {self.target} region={self.region}"
 
     def _read_body(self):
         source = self.environ["wsgi.input"]
@@ -251,11 +238,13 @@ class Request:
         return body
 
     complete = True
+    region = ""
 
     def _service(self):
-        scope = re.search(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request", self.environ.get("HTTP_AUTHORIZATION", ""))
+        scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/aws4_request", self.environ.get("HTTP_AUTHORIZATION", ""))
         if scope:
-            return scope.group(1)
+            self.region = scope.group(1)
+            return scope.group(2)
         return "moto" if self.path.startswith("/moto-api") else "s3"
 
     def _target(self):
@@ -464,7 +453,7 @@ class MotoSim:
                 self._fail(request, fault)
             if request.is_upload():
                 verify_upload(request)
-            answer = self._ask_moto(request)
+            answer = self._answer(request)
             if fault and fault.after:
                 self._fail(request, fault)
         except AwsError as error:
@@ -472,6 +461,23 @@ class MotoSim:
         SIMULATION.count(request.scope(), request.operation(), answer.code(), request.bytes_in, len(answer.body))
         if fault:
             self._damage(request, fault, answer)
+        return answer
+
+    def _answer(self, request):
+        if request.service != "ec2":
+            return self._ask_moto(request)
+        action, form = request.operation(), ebs_sim.form_of(request.body)
+        try:
+            body = EBS.before(request.region, action, form, ec2_backends[ACCOUNT][request.region])
+        except ebs_sim.Refused as refused:
+            raise AwsError(refused.status, refused.code, refused.message) from refused
+        except (AWSError, HTTPException, ServiceException):
+            body = None
+        if body is not None:
+            return Answer("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))], body)
+        answer = self._ask_moto(request)
+        answer.body = EBS.after(request.region, action, form, answer.body)
+        answer.set_header("Content-Length", str(len(answer.body)))
         return answer
 
     @staticmethod
@@ -532,7 +538,7 @@ def main():
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--port-file", help="written with the port once the server accepts connections")
     options = parser.parse_args()
-    give_snapshots_a_lifecycle()
+    EBS.install()
     application = MotoSim(DomainDispatcherApplication(create_backend_app))
     server = make_server(options.host, options.port, application, threaded=True, request_handler=Handler)
     if options.port_file:

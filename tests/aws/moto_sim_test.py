@@ -236,6 +236,40 @@ class MotoSimTest(unittest.TestCase):
         snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
         self.assertEqual(ec2.describe_snapshots(SnapshotIds=[snapshot])["Snapshots"][0]["State"], "error")
 
+    def test_snapshots_are_paged_hidden_and_locked_by_region(self):
+        ec2 = self.client("ec2")
+        volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=2)["VolumeId"]
+        made = {ec2.create_snapshot(VolumeId=volume)["SnapshotId"] for _ in range(5)}
+        self.sim(regions={"us-east-1": {"page_limit": 2}, "eu-west-1": {"page_limit": 1}})
+        by_volume = [{"Name": "volume-id", "Values": [volume]}]
+        pages = list(ec2.get_paginator("describe_snapshots").paginate(Filters=by_volume, PaginationConfig={"PageSize": 500}))
+        self.assertEqual([len(p["Snapshots"]) for p in pages], [2, 2, 1])
+        self.assertEqual({s["SnapshotId"] for p in pages for s in p["Snapshots"]}, made)
+        self.sim(regions={"us-east-1": {"snapshot_hidden_seconds": 60}})
+        self.assertEqual(ec2.describe_snapshots(Filters=by_volume)["Snapshots"], [])
+        one = made.pop()
+        ec2.lock_snapshot(SnapshotId=one, LockMode="governance", LockDuration=1)
+        self.assertEqual(ec2.describe_locked_snapshots(SnapshotIds=[one])["Snapshots"][0]["SnapshotId"], one)
+        self.assert_refused("ClientError", 400, lambda: ec2.delete_snapshot(SnapshotId=one))
+        ec2.delete_snapshot(SnapshotId=made.pop())
+
+    def test_volumes_are_made_once_and_attached_where_there_is_room(self):
+        ec2 = self.client("ec2")
+        first = ec2.create_volume(AvailabilityZone="us-east-1a", Size=2)["VolumeId"]
+        snapshot = ec2.create_snapshot(VolumeId=first)["SnapshotId"]
+        make = lambda token, size=2: ec2.create_volume(AvailabilityZone="us-east-1a", SnapshotId=snapshot, Size=size,
+                                                       ClientToken=token)["VolumeId"]
+        self.assertEqual(make("a"), make("a"))
+        self.assertNotEqual(make("a"), make("b"))
+        self.assert_refused("InvalidParameterValue", 400, lambda: make("c", 1))
+        instance = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+        attach = lambda volume, device: ec2.attach_volume(VolumeId=volume, InstanceId=instance, Device=device)
+        attach(make("a"), "/dev/sdf")
+        self.assert_refused("InvalidParameterValue", 400, lambda: attach(make("b"), "/dev/sdf"))
+        taken = ec2.create_snapshots(InstanceSpecification={
+            "InstanceId": instance, "ExcludeBootVolume": True, "ExcludeDataVolumeIds": [make("a")]})
+        self.assertEqual(taken["Snapshots"], [])
+
     def test_faults_speak_the_language_of_each_service(self):
         self.sim(faults=[{"match": "Action=CreateSnapshot", "code": "RequestLimitExceeded"},
                          {"match": "Action=DescribeDBInstances", "code": "Throttling", "status": 400},

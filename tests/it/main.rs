@@ -8,6 +8,7 @@ mod catalog_objects;
 mod catalog_privileges;
 mod catalog_relations;
 mod deploy;
+mod ebs;
 mod elsewhere;
 mod every_catalog;
 mod export;

@@ -9,5 +9,6 @@ mod damage;
 mod history;
 mod lease;
 mod model;
+mod outside;
 mod support;
 mod write;

@@ -1,9 +1,10 @@
 //! A backup by snapshots: take, wait until complete, commit. Whatever goes wrong before the commit, the snapshots are deleted again.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::PoisonError;
 
 use super::drift;
-use super::{Order, Snapshots, Taken};
+use super::{Commands, Order, Snapshots, Taken};
 use crate::base::clock;
 use crate::base::{Error, Result};
 use crate::cloud::tags::Belonging;
@@ -29,8 +30,11 @@ pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, rec
             backup: work.id.clone(),
         },
         label: work.options.label.clone(),
+        commands: Commands::default(),
     };
-    let taken = match take(work, snapshots, &order, recorder).await {
+    let taken = take(work, snapshots, &order, recorder).await;
+    recorder.commands(std::mem::take(&mut *order.commands.lock().unwrap_or_else(PoisonError::into_inner)));
+    let taken = match taken {
         Ok(taken) => taken,
         Err(error) => {
             abandon(snapshots, &order.belonging).await;
@@ -84,7 +88,7 @@ async fn clear(work: &Work<'_>, snapshots: &dyn Snapshots) -> Result<()> {
     for left in drift::left_by_runs(work.vault, snapshots, work.id).await? {
         match snapshots.abandon(&left, &BTreeSet::new()).await {
             Ok(n) => {
-                tracing::info!(backup = %left.backup, snapshots = n, "the snapshots of an earlier run that did not end were deleted")
+                tracing::info!(backup = %left.backup, snapshots = n, "the snapshots of an earlier run that did not end were deleted");
             }
             Err(error) => tracing::warn!(%error, backup = %left.backup, "snapshots of an earlier run could not be deleted"),
         }

@@ -1,6 +1,6 @@
 //! Where AWS and the vault disagree: snapshots that no backup names, backups whose snapshots are gone.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -15,15 +15,17 @@ use crate::policy::Policy;
 use crate::policy::model::Source;
 use crate::repo::Vault;
 use crate::repo::head::Head;
+use crate::repo::lease;
 use crate::repo::listing::Listing;
 use crate::repo::runs::{self, RunState};
+use crate::repo::verify::Severity;
 
 /// What does not fit together.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Drift {
     /// Snapshots with the tags of this policy and vault that no backup names.
     pub unknown: Vec<Unknown>,
-    /// Snapshots that backups name and that AWS does not have with our tags.
+    /// Snapshots that backups name and that AWS does not have, or not with our tags.
     pub missing: Vec<Missing>,
 }
 
@@ -51,7 +53,7 @@ pub struct Unknown {
     pub left_by_run: bool,
 }
 
-/// A backup whose snapshot is gone.
+/// A backup whose snapshot is gone, or has lost its tags.
 #[derive(Debug, Clone, Serialize)]
 pub struct Missing {
     /// The backup.
@@ -62,6 +64,8 @@ pub struct Missing {
     pub snapshot: String,
     /// What it showed.
     pub of: String,
+    /// It is there, and only its tags are gone: it can be restored, and a prune leaves it alone.
+    pub untagged: bool,
 }
 
 /// Compares AWS with what `listing` names; `None` where the policy is not one of snapshots.
@@ -76,10 +80,8 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
     let there: HashSet<(&str, &str)> = owned.iter().map(|o| (o.region.as_str(), o.id.as_str())).collect();
     let known: HashSet<(&str, &str)> = named.iter().map(|(_, s)| (s.region.as_str(), s.id.as_str())).collect();
     let listed: HashSet<&BackupId> = listing.backups.iter().map(|h| &h.backup).collect();
-    let missing =
-        named.iter().filter(|(backup, s)| listed.contains(backup) && !there.contains(&(s.region.as_str(), s.id.as_str()))).map(
-            |(backup, s)| Missing { backup: backup.clone(), region: s.region.clone(), snapshot: s.id.clone(), of: s.of.clone() },
-        );
+    let lost = named.iter().filter(|(b, s)| listed.contains(b) && !there.contains(&(s.region.as_str(), s.id.as_str())));
+    let missing = missing(vault, snapshots.as_ref(), lost).await?;
     let unknown = owned.iter().filter(|o| !known.contains(&(o.region.as_str(), o.id.as_str()))).map(|o| Unknown {
         region: o.region.clone(),
         snapshot: o.id.clone(),
@@ -88,7 +90,32 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
         started_at: o.started_at,
         left_by_run: o.backup.as_ref().is_some_and(|b| ended.contains(b)),
     });
-    Ok(Some(Drift { missing: missing.collect(), unknown: unknown.collect() }))
+    Ok(Some(Drift { missing, unknown: unknown.collect() }))
+}
+
+/// Of snapshots that were not found by their tags: which are gone, and which are only untagged.
+async fn missing(
+    vault: &Vault,
+    snapshots: &dyn Snapshots,
+    lost: impl Iterator<Item = &(BackupId, SnapshotRef)>,
+) -> Result<Vec<Missing>> {
+    let mut by_backup: BTreeMap<&BackupId, Vec<SnapshotRef>> = BTreeMap::new();
+    for (backup, snapshot) in lost {
+        by_backup.entry(backup).or_default().push(snapshot.clone());
+    }
+    let mut missing = Vec::new();
+    for (backup, refs) in by_backup {
+        let (policy, id) = (vault.policy().to_owned(), vault.info().vault_id.clone());
+        let findings = snapshots.presence(&Belonging { policy, vault: id, backup: backup.clone() }, &refs).await?;
+        missing.extend(refs.into_iter().map(|s| Missing {
+            backup: backup.clone(),
+            untagged: findings.iter().all(|f| f.object != s.id || f.severity != Severity::Damage),
+            region: s.region,
+            snapshot: s.id,
+            of: s.of,
+        }));
+    }
+    Ok(missing)
 }
 
 /// Backups that runs of this vault began, that do not exist, and of which snapshots are there. The caller holds the lease and is the run `own`: no
@@ -116,8 +143,10 @@ async fn ended_without_backup(
     let heads = listing.backups.iter().map(|h| &h.backup);
     let marked = listing.marked.iter().chain(&listing.half_swept).map(|t| &t.backup);
     let exist: HashSet<&BackupId> = heads.chain(marked).chain(listing.damaged.iter().map(|d| &d.backup)).collect();
-    let candidates: BTreeSet<&BackupId> =
-        owned.iter().filter_map(|o| o.backup.as_ref()).filter(|b| !exist.contains(b) && Some(*b) != own).collect();
+    // The head of a run that lost its lease may still be on its way.
+    let pending = lease::pending(vault).await?;
+    let may_go = |b: &&BackupId| !exist.contains(b) && !pending.contains(b) && Some(*b) != own;
+    let candidates: BTreeSet<&BackupId> = owned.iter().filter_map(|o| o.backup.as_ref()).filter(may_go).collect();
     let mut ended = BTreeSet::new();
     for backup in candidates {
         let record = runs::find(vault, &RunId::from(backup)).await?;

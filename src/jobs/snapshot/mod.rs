@@ -7,10 +7,13 @@
 pub mod backup;
 pub mod custody;
 pub mod drift;
+mod ebs;
 pub mod presence;
+mod quiesce;
 pub mod restore;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -25,6 +28,7 @@ use crate::policy::Policy;
 use crate::policy::model::Source;
 use crate::repo::contents::Document;
 use crate::repo::head::Head;
+use crate::repo::runs::HookRun;
 use crate::repo::verify::Finding;
 use restore::{Restored, SnapshotPlan, Target};
 
@@ -69,7 +73,12 @@ pub struct Order {
     pub belonging: Belonging,
     /// What the user calls the backup.
     pub label: Option<String>,
+    /// Gets what commands around the call did, for the run's record.
+    pub commands: Commands,
 }
+
+/// What commands did, also those of a run that fails.
+pub type Commands = Arc<Mutex<Vec<HookRun>>>;
 
 /// Snapshots that were taken.
 #[derive(Debug, Clone)]
@@ -144,9 +153,10 @@ pub fn of_summary(cx: &Context, summary: &SourceSummary, policy: Option<&Policy>
     open(cx, summary.kind(), policy)
 }
 
-fn open(_cx: &Context, kind: &str, policy: Option<&Policy>) -> Result<Box<dyn Snapshots>> {
+fn open(cx: &Context, kind: &str, policy: Option<&Policy>) -> Result<Box<dyn Snapshots>> {
     match (kind, policy.map(|p| &p.source)) {
-        ("ebs", Some(Source::Ebs(_)) | None) => Err(Error::unsupported("snapshots of EBS are not supported by this version")),
+        ("ebs", Some(Source::Ebs(source))) => Ok(Box::new(ebs::EbsSnapshots::new(cx, Some(source)))),
+        ("ebs", _) => Ok(Box::new(ebs::EbsSnapshots::new(cx, None))),
         (kind, _) => Err(Error::unsupported(format!("sources of kind '{kind}' are not supported by this version of pgkeep"))),
     }
 }

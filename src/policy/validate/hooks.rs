@@ -17,17 +17,18 @@ pub(super) fn hooks(sheet: &mut Sheet) -> Option<Hooks> {
     if timeout.is_zero() {
         sheet.report(Severity::Error, "hooks.timeout", "duration", "must be longer than nothing");
     }
-    let mut command = |name: &str, command: Option<HookCommand>| check(sheet, &format!("hooks.{name}"), command?);
+    let mut named = |name: &str, hook: Option<HookCommand>| command(sheet, &format!("hooks.{name}"), hook?);
     Some(Hooks {
-        before: command("before", section.before),
-        after: command("after", section.after),
-        on_failure: command("on_failure", section.on_failure),
-        finally: command("finally", section.finally),
+        before: named("before", section.before),
+        after: named("after", section.after),
+        on_failure: named("on_failure", section.on_failure),
+        finally: named("finally", section.finally),
         timeout,
     })
 }
 
-fn check(sheet: &mut Sheet, key: &str, command: HookCommand) -> Option<HookCommand> {
+/// A command that can be run, or its problem.
+pub(super) fn command(sheet: &mut Sheet, key: &str, command: HookCommand) -> Option<HookCommand> {
     let (empty, words) = match &command {
         HookCommand::Shell(text) => (text.trim().is_empty(), vec![text.clone()]),
         HookCommand::Program(words) => (words.first().is_none_or(String::is_empty), words.clone()),

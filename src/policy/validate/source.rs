@@ -3,13 +3,23 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::super::file::{EbsSection, PostgresSection, RdsSection, SourceSection};
-use super::super::model::{Databases, EbsSource, PostgresSource, RdsSource, RdsTarget, Source, TableName, Volumes};
+use super::super::file::{EbsSection, LockSection, PostgresSection, QuiesceSection, RdsSection, SourceSection};
+use super::super::model::{
+    Databases, EbsSource, LockMode, PostgresSource, Quiesce, QuiesceOn, RdsSource, RdsTarget, SnapshotLock, Source, TableName,
+    Volumes,
+};
 use super::super::parse::Sheet;
 use super::super::problem::Severity;
 use super::super::urls;
-use super::{address, template};
+use super::hooks::command;
+use super::{address, duration, template};
+
+/// Longest freeze when the policy does not say.
+const QUIESCE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest freeze that is taken for meant.
+const QUIESCE_LONGEST: Duration = Duration::from_secs(600);
 
 pub(super) fn source(sheet: &mut Sheet) -> Option<Source> {
     match sheet.sections.source.clone()? {
@@ -81,6 +91,22 @@ fn ebs(sheet: &mut Sheet, section: EbsSection) -> Option<EbsSource> {
     if section.exclude_root.is_some() && section.instance_id.is_none() {
         sheet.report(Severity::Error, "source.exclude_root", "needs-key", "means something only with instance_id");
     }
+    let devices = section.devices.clone().unwrap_or_default();
+    if section.devices.is_some() {
+        if section.instance_id.is_none() {
+            sheet.report(Severity::Error, "source.devices", "needs-key", "means something only with instance_id");
+        }
+        distinct(sheet, "source.devices", &devices);
+        if let Some(i) = devices.iter().position(|d| !d.starts_with("/dev/") && !d.starts_with("xvd")) {
+            sheet.report(Severity::Error, &format!("source.devices[{i}]"), "device", "is no device as EC2 names them").help =
+                Some("`aws ec2 describe-volumes` shows them: /dev/sdf, /dev/xvda".to_owned());
+        }
+    }
+    let copy_kms_keys = section.copy_kms_keys.clone().unwrap_or_default();
+    for region in copy_kms_keys.keys().filter(|region| !copy_to.contains(region)) {
+        sheet.report(Severity::Error, &format!("source.copy_kms_keys.{region}"), "needs-key", "is not a region of copy_to");
+    }
+    let (lock, quiesce) = (lock(sheet, section.lock.as_ref()), quiesce(sheet, section.quiesce.as_ref()));
     if let Some(id) = &section.instance_id {
         aws_id(sheet, "source.instance_id", id, "i-");
     }
@@ -91,6 +117,7 @@ fn ebs(sheet: &mut Sheet, section: EbsSection) -> Option<EbsSource> {
         }
     }
     for (key, empty) in [
+        ("source.devices", section.devices.as_ref().is_some_and(Vec::is_empty)),
         ("source.volume_ids", section.volume_ids.as_ref().is_some_and(Vec::is_empty)),
         ("source.tags", section.tags.as_ref().is_some_and(std::collections::BTreeMap::is_empty)),
     ] {
@@ -102,13 +129,43 @@ fn ebs(sheet: &mut Sheet, section: EbsSection) -> Option<EbsSource> {
         sheet.report(Severity::Error, "source.of_data_directory", "path", "must be an absolute path");
     }
     let choices = [
-        section.instance_id.map(|id| Volumes::OfInstance { id, exclude_root }),
+        section.instance_id.map(|id| Volumes::OfInstance { id, exclude_root, devices }),
         section.volume_ids.map(Volumes::Ids),
         section.tags.map(|tags| Volumes::Tagged(tags.into_iter().collect())),
         section.of_data_directory.map(|path| Volumes::OfDataDirectory(PathBuf::from(path))),
     ];
     let volumes = exactly_one(sheet, choices, &["instance_id", "volume_ids", "tags", "of_data_directory"]);
-    Some(EbsSource { region: section.region?, volumes: volumes?, copy_to })
+    Some(EbsSource {
+        region: section.region?,
+        volumes: volumes?,
+        copy_to,
+        copy_kms_keys,
+        lock,
+        archive: section.archive.unwrap_or(false),
+        quiesce,
+    })
+}
+
+fn lock(sheet: &mut Sheet, section: Option<&LockSection>) -> Option<SnapshotLock> {
+    let section = section?;
+    if section.cool_off_hours.is_some() && section.mode == Some(LockMode::Governance) {
+        let problem =
+            sheet.report(Severity::Error, "source.lock.cool_off_hours", "needs-key", "means something only with compliance");
+        problem.help = Some("a governance lock can be undone at any time by who may".to_owned());
+    }
+    Some(SnapshotLock { mode: section.mode?, days: section.days?, cool_off_hours: section.cool_off_hours })
+}
+
+fn quiesce(sheet: &mut Sheet, section: Option<&QuiesceSection>) -> Option<Quiesce> {
+    let section = section?;
+    let timeout = duration(sheet, "source.quiesce.timeout", section.timeout.as_deref()).unwrap_or(QUIESCE_TIMEOUT);
+    if timeout < Duration::from_secs(1) || timeout > QUIESCE_LONGEST {
+        sheet.report(Severity::Error, "source.quiesce.timeout", "duration", "must be between a second and ten minutes").help =
+            Some("an application at rest is an application that stands still".to_owned());
+    }
+    let freeze = command(sheet, "source.quiesce.freeze", section.freeze.clone()?);
+    let thaw = section.thaw.clone().and_then(|c| command(sheet, "source.quiesce.thaw", c));
+    Some(Quiesce { freeze: freeze?, thaw, on: section.on.unwrap_or(QuiesceOn::Local), timeout })
 }
 
 fn rds(sheet: &mut Sheet, section: RdsSection) -> Option<RdsSource> {

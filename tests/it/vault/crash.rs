@@ -42,12 +42,6 @@ async fn process_requests(disk: &Arc<Disk>, clock: &Arc<ManualClock>) -> u64 {
     process.requests()
 }
 
-fn copy(disk: &Arc<Disk>) -> Arc<Disk> {
-    let disk_copy = Disk::default();
-    disk_copy.objects.lock().unwrap().clone_from(&disk.objects.lock().unwrap());
-    Arc::new(disk_copy)
-}
-
 /// One backup, then one prune that marks the second backup and sweeps the first.
 async fn work(vault: &Vault, backups: &[BackupId]) -> Result<()> {
     backup(vault, &data(5, 100)).await?;

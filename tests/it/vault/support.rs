@@ -19,12 +19,12 @@ use pgkeep::repo::commit::Commit;
 use pgkeep::repo::contents::Document;
 use pgkeep::repo::failpoints::Failpoints;
 use pgkeep::repo::format::Checksum;
-use pgkeep::repo::gc::{self, Drop as DropBackup, PrunePlan};
+use pgkeep::repo::gc::{self, Drop as DropBackup, Facts, PrunePlan};
 use pgkeep::repo::head::Head;
 use pgkeep::repo::lease::{Lease, LeaseRequest, Owner, Purpose};
 use pgkeep::repo::listing::Listing;
 use pgkeep::repo::reader::BackupReader;
-use pgkeep::repo::sweep::{self, Pruned};
+use pgkeep::repo::sweep::{self, Outside, Pruned};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::verify;
 use pgkeep::repo::writer::Writer;
@@ -261,11 +261,31 @@ pub(super) async fn backup(vault: &Vault, data: &Data) -> Result<Head> {
 /// A whole prune run that marks `drop`.
 pub(super) async fn prune(vault: &Vault, drop: &[BackupId]) -> Result<(PrunePlan, Pruned)> {
     let lease = lease(vault, Purpose::Sweep).await?;
-    let drop: Vec<DropBackup> = drop.iter().map(|b| DropBackup { backup: b.clone(), reasons: vec!["test".to_owned()] }).collect();
-    let plan = gc::plan(vault, &drop, GRACE).await?;
+    let plan = gc::plan(vault, &drops(drop), GRACE).await?;
     let pruned = sweep::apply(vault, &lease, &plan, &Shutdown::new()).await?;
     lease.release().await?;
     Ok((plan, pruned))
+}
+
+/// [`prune`] where backups own something outside. The lease is given back whatever happens.
+pub(super) async fn prune_with(vault: &Vault, drop: &[BackupId], outside: &dyn Outside) -> Result<(PrunePlan, Pruned)> {
+    let lease = lease(vault, Purpose::Sweep).await?;
+    let plan = gc::plan(vault, &drops(drop), GRACE).await?;
+    let facts = Facts::read(vault).await?;
+    let pruned = sweep::apply_to(vault, &lease, &plan, facts, outside, &Shutdown::new()).await;
+    lease.release().await?;
+    Ok((plan, pruned?))
+}
+
+fn drops(drop: &[BackupId]) -> Vec<DropBackup> {
+    drop.iter().map(|b| DropBackup { backup: b.clone(), reasons: vec!["test".to_owned()] }).collect()
+}
+
+/// The same objects on another disk.
+pub(super) fn copy(disk: &Arc<Disk>) -> Arc<Disk> {
+    let disk_copy = Disk::default();
+    disk_copy.objects.lock().unwrap().clone_from(&disk.objects.lock().unwrap());
+    Arc::new(disk_copy)
 }
 
 /// All rows of a backup, read through the reader.

@@ -1,0 +1,176 @@
+//! From snapshots that were started to a backup: completed, copied, archived and locked as the policy wants.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::documents::CopyDocument;
+use super::take::description;
+use super::waiting::{Wait, once};
+use super::{EbsSnapshots, GIB, by_region, keep};
+use crate::base::shutdown::Shutdown;
+use crate::base::{Error, Result};
+use crate::cloud::ebs::Ebs;
+use crate::cloud::ebs::snapshots::{Snapshot, State, named};
+use crate::cloud::tags::{self, Tags};
+use crate::jobs::snapshot::{Order, Taken};
+use crate::jobs::source::SnapshotRef;
+use crate::policy::model::LockMode;
+
+pub(super) async fn complete(of: &EbsSnapshots, order: &Order, taken: &mut Taken, shutdown: &Shutdown) -> Result<()> {
+    let source = of.source()?;
+    let originals = taken.summary.snapshots.clone();
+    let completed = wait(of, "snapshots", &source.region, &originals, shutdown).await?;
+    for region in &source.copy_to {
+        let copies = copy(of, order, region, &completed, taken, shutdown).await?;
+        let stage = format!("copies in {region}");
+        wait(of, &stage, region, &copies, shutdown).await?;
+        taken.summary.snapshots.extend(copies);
+    }
+    shutdown.guard(clear_doubles(of, order, taken)).await?;
+    if source.archive {
+        let ebs = Ebs::connect(&source.region).await?;
+        for snapshot in &originals {
+            shutdown.guard(ebs.archive(&snapshot.id)).await?;
+        }
+        taken.warnings.push("the originals move to the archive tier: a restore of them takes 24 to 72 hours".to_owned());
+    }
+    // Last, so that a run that fails leaves nothing that cannot be deleted.
+    if let Some(lock) = source.lock {
+        for (region, snapshots) in by_region(&taken.summary.snapshots) {
+            let ebs = Ebs::connect(region).await?;
+            for snapshot in snapshots {
+                let compliance = lock.mode == LockMode::Compliance;
+                shutdown.guard(ebs.lock(&snapshot.id, compliance, lock.days, lock.cool_off_hours)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until all of these snapshots are completed. Progress is counted in bytes of the volumes.
+async fn wait(
+    of: &EbsSnapshots,
+    stage: &str,
+    region: &str,
+    wanted: &[SnapshotRef],
+    shutdown: &Shutdown,
+) -> Result<Vec<Snapshot>> {
+    of.progress.stage(stage, Some(wanted.iter().map(|s| s.bytes).sum()));
+    let mut ebs = shutdown.guard(Ebs::connect(region)).await?;
+    let ids: Vec<String> = wanted.iter().map(|s| s.id.clone()).collect();
+    let mut wait = Wait::new(of.clock.as_ref(), shutdown);
+    let mut done: HashMap<&str, u8> = HashMap::new();
+    loop {
+        let look = shutdown.guard(ebs.snapshots_by_id(&ids)).await;
+        if let Some(seen) = wait.seen(&mut ebs, look).await? {
+            for snapshot in wanted {
+                let now = seen.iter().find(|s| s.id == snapshot.id);
+                check(snapshot, now, wait.is_fresh())?;
+                if let Some(now) = now {
+                    advance(of, snapshot, now, &mut done);
+                }
+            }
+            if seen.len() == wanted.len() && seen.iter().all(|s| s.state == State::Completed) {
+                return Ok(seen);
+            }
+        }
+        wait.pause().await?;
+    }
+}
+
+fn check(wanted: &SnapshotRef, seen: Option<&Snapshot>, fresh: bool) -> Result<()> {
+    let what = format!("snapshot {} of {} in {}", wanted.id, wanted.of, wanted.region);
+    match seen {
+        None if fresh => Ok(()),
+        None => Err(Error::unavailable(format!("{what} is gone before it was completed"))
+            .hint("somebody or something deletes snapshots; run the backup again")),
+        Some(seen) if seen.state == State::Error => {
+            let why = seen.message.as_ref().map(|m| format!(": {m}")).unwrap_or_default();
+            let key = if seen.encrypted { "; often the KMS key may not be used by this role in that region" } else { "" };
+            Err(Error::unavailable(format!("{what} failed{why}")).hint(format!("the set is deleted; run the backup again{key}")))
+        }
+        Some(seen) if seen.state == State::Recycled => {
+            Err(Error::unavailable(format!("{what} was deleted into the Recycle Bin before it was completed")))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn advance<'a>(of: &EbsSnapshots, wanted: &'a SnapshotRef, seen: &Snapshot, done: &mut HashMap<&'a str, u8>) {
+    let now = if seen.state == State::Completed { 100 } else { seen.progress.min(99) };
+    let before = done.entry(&wanted.id).or_default();
+    if now > *before {
+        of.progress.advance(wanted.bytes / 100 * u64::from(now - *before));
+        // Hours of waiting are told in ten lines a volume.
+        if now / 10 > *before / 10 {
+            of.progress.note(&format!("{}: {now} %, {} GiB", wanted.of, wanted.bytes / GIB));
+        }
+        *before = now;
+    }
+}
+
+/// Starts the copies of `originals` in `region`, or finds those that were started before.
+async fn copy(
+    of: &EbsSnapshots,
+    order: &Order,
+    region: &str,
+    originals: &[Snapshot],
+    taken: &mut Taken,
+    shutdown: &Shutdown,
+) -> Result<Vec<SnapshotRef>> {
+    let source = of.source()?;
+    let ebs = shutdown.guard(Ebs::connect(region)).await?;
+    let key = source.copy_kms_keys.get(region).map(String::as_str);
+    let text = description(order);
+    let mut copies = Vec::with_capacity(originals.len());
+    let volumes: BTreeMap<String, SnapshotRef> = taken.summary.snapshots.iter().map(|s| (s.id.clone(), s.clone())).collect();
+    let mut there = shutdown.guard(ebs.find_snapshots(&order.belonging.tags())).await?;
+    for original in originals {
+        let of_original =
+            |found: &[Snapshot]| found.iter().find(|s| s.tags.get(tags::COPY_OF) == Some(&original.id)).map(|s| s.id.clone());
+        let id = if let Some(id) = of_original(&there) {
+            id
+        } else {
+            let tags = copy_tags(order, original);
+            let call = || ebs.copy(&source.region, original, key, &text, &tags);
+            let find = || async { Ok(of_original(&ebs.find_snapshots(&order.belonging.tags()).await?)) };
+            once(of.clock.as_ref(), shutdown, call, find).await?
+        };
+        there.retain(|s| s.id != id);
+        let Some(member) = volumes.get(&original.id) else {
+            return Err(Error::internal(format!("{} is no snapshot of the backup", original.id)));
+        };
+        let document = CopyDocument {
+            snapshot: id.clone(),
+            region: region.to_owned(),
+            copy_of: original.id.clone(),
+            kms_key_id: key.map(str::to_owned),
+        };
+        taken.documents.push(document.document()?);
+        copies.push(SnapshotRef { region: region.to_owned(), id, copy_of: Some(original.id.clone()), ..member.clone() });
+    }
+    Ok(copies)
+}
+
+fn copy_tags(order: &Order, original: &Snapshot) -> Tags {
+    let mut tags = original.tags.clone();
+    tags.retain(|key, _| !key.starts_with("aws:"));
+    tags.extend(order.belonging.tags());
+    tags.insert(tags::COPY_OF.to_owned(), original.id.clone());
+    named(tags, &format!("{} {}", order.belonging.policy, order.belonging.backup))
+}
+
+/// Deletes what carries this backup's tags and is not in it: a call whose answer was lost, and that was seen to have been carried out only after it had
+/// been repeated.
+async fn clear_doubles(of: &EbsSnapshots, order: &Order, taken: &Taken) -> Result<()> {
+    let kept: BTreeSet<&str> = taken.summary.snapshots.iter().map(|s| s.id.as_str()).collect();
+    for region in of.regions(&BTreeSet::new()) {
+        let ebs = Ebs::connect(&region).await?;
+        let found = ebs.find_snapshots(&order.belonging.tags()).await?;
+        let doubles: Vec<String> = found.into_iter().map(|s| s.id).filter(|id| !kept.contains(id.as_str())).collect();
+        if !doubles.is_empty() {
+            tracing::info!(region, snapshots = ?doubles, "deleting snapshots that were taken twice");
+            keep::delete(&ebs, &doubles).await?;
+        }
+    }
+    Ok(())
+}

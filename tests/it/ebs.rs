@@ -1,0 +1,7 @@
+//! EBS volumes as a source, through the real binary, against the AWS endpoint of the tests.
+
+mod backup;
+mod faults;
+mod keep;
+mod restore;
+mod support;
