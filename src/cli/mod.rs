@@ -123,7 +123,7 @@ async fn run(cli: Cli, shutdown: Shutdown) -> u8 {
         shutdown,
         policies: cli.global.policies.clone(),
         store: cli.global.store.clone(),
-        env: Environment::Process,
+        env: Environment::process(),
         in_force: None,
         attendant: crate::jobs::run::nobody(),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
@@ -49,6 +49,10 @@ pub(super) async fn config(region: Option<&str>, repeat: Repeat) -> Result<SdkCo
     };
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(ANSWER_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).retry_config(retries).timeout_config(timeouts);
+    // CloudTrail shows who asked.
+    if let Ok(name) = AppName::new("pgkeep") {
+        loader = loader.app_name(name);
+    }
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }

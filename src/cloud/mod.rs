@@ -6,5 +6,6 @@ pub mod aws;
 pub mod device;
 pub mod ebs;
 mod presign;
+pub mod secrets;
 pub mod ssm;
 pub mod tags;

@@ -10,6 +10,7 @@ use super::context::{Context, Place};
 use super::due::{self, Claim};
 use super::export::{Databased, databases};
 use super::list::Proofs;
+use super::references;
 use super::run::{self, Order, Recorder, fail_stale, under_lease};
 use super::snapshot::{self, Snapshots};
 use super::source::SourceSummary;
@@ -93,9 +94,12 @@ enum Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    fn of(cx: &Context, policy: &'a Policy) -> Result<Self> {
+    async fn of(cx: &Context, policy: &'a Policy) -> Result<Self> {
         match &policy.source {
-            Source::Postgres(source) => Ok(Self::Postgres { source, target: Box::new(Target::parse(&source.url(&cx.env)?)?) }),
+            Source::Postgres(source) => {
+                references::fetch(&source.url, &cx.env).await?;
+                Ok(Self::Postgres { source, target: Box::new(Target::parse(&source.url(&cx.env)?)?) })
+            }
             Source::Ebs(_) | Source::Rds(_) => Ok(Self::Snapshots(snapshot::of_policy(cx, policy)?)),
         }
     }
@@ -121,8 +125,14 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     let watch = Stopwatch::start();
     let place = cx.place(name).await?;
     let policy = place.policy()?;
-    let subject = Subject::of(cx, policy)?;
     let id = BackupId::from(&options.order.id(cx));
+    let subject = match cx.shutdown.guard(Subject::of(cx, policy)).await {
+        // What AWS refuses, or does not answer, is a failed run.
+        Err(error) if matches!(error.kind(), Kind::Denied | Kind::Unavailable) && options.order.slot.is_none() => {
+            return Err(record_failure(cx, &place, &id, options, error).await);
+        }
+        subject => subject?,
+    };
     // The source before the lease: a wrong password must not keep others out, nor leave an empty vault behind. A run for a slot claims that first,
     // so that the tries of two daemons are not counted twice; its vault is there already.
     let found = match (options.order.slot, cx.shutdown.guard(subject.look())) {

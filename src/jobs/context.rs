@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
+use super::references;
 use super::run::SharedAttendant;
 use crate::base::clock::SharedClock;
 use crate::base::process;
@@ -101,7 +102,10 @@ impl Context {
             (policy, options)
         } else {
             let policy = self.policy(name)?;
-            let options = store_options(&policy, &policy.store_url(&self.env)?);
+            let options = {
+                references::fetch(&policy.store.url, &self.env).await?;
+                store_options(&policy, &policy.store_url(&self.env)?)
+            };
             (Some(policy), options)
         };
         let opened = open(&options, self.clock.clone()).await?;
@@ -139,6 +143,22 @@ impl Context {
             }
             None => Ok(policy::load_all(&self.directory())?.into_iter().map(|p| p.name.to_string()).collect()),
         }
+    }
+
+    /// Names of all policies that can be used, and of those that cannot with the reason: in an incident one policy's mistake must not hide the
+    /// others.
+    pub async fn usable_names(&self) -> Result<(Vec<String>, Vec<(String, Error)>)> {
+        if self.store.is_some() {
+            return Ok((self.names().await?, Vec::new()));
+        }
+        let report = policy::check(&self.directory())?;
+        let usable: Vec<String> = report.policies.iter().map(|p| p.name.to_string()).collect();
+        let stems = report.files.iter().filter_map(|f| f.file_stem()).map(|s| s.to_string_lossy().into_owned());
+        let broken = stems.filter(|name| name != "defaults" && !usable.contains(name)).map(|name| {
+            let error = policy::load(&self.directory(), &name).err();
+            (name, error.unwrap_or_else(|| Error::policy("the policy file cannot be used")))
+        });
+        Ok((usable.clone(), broken.collect()))
     }
 }
 

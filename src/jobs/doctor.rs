@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::context::{Context, Place};
+use super::references;
 use super::snapshot;
 use super::snapshot::drift::{self, Drift};
 use super::verify;
@@ -157,6 +158,7 @@ async fn examine(cx: &Context, place: &Place, ward: &mut Ward<'_>) {
 
 async fn examine_database(cx: &Context, place: &Place, ward: &mut Ward<'_>) -> Option<ServerFacts> {
     let source = ward.check("policy", place.policy().and_then(|p| p.postgres()))?;
+    ward.check("database", references::fetch(&source.url, &cx.env).await)?;
     let target = ward.check("database", source.url(&cx.env).and_then(|url| Target::parse(&url)))?;
     let names = match &source.databases {
         Databases::OfUrl => vec![target.database().to_owned()],
@@ -249,7 +251,7 @@ fn say_drift(ward: &mut Ward<'_>, found: &Drift) {
 }
 
 async fn examine_scratch(cx: &Context, place: &Place, facts: &ServerFacts, ward: &mut Ward<'_>) {
-    let where_to = match verify::scratch_place(cx, place, None) {
+    let where_to = match verify::scratch_place(cx, place, None).await {
         Ok(where_to) => where_to,
         Err(error) => {
             ward.check::<()>("scratch", Err(error));

@@ -17,6 +17,7 @@ pub mod list;
 pub mod mark;
 pub mod pins;
 pub mod prune;
+pub mod references;
 pub mod restore;
 pub mod run;
 pub mod select;

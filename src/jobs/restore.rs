@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::context::{Context, Place};
 use super::list::Proofs;
 use super::mark::Mark;
+use super::references;
 use super::run::{self, Order, Recorder};
 use super::select::Choice;
 use super::sink::VaultSource;
@@ -18,7 +19,6 @@ use crate::base::ids::{BackupId, RunId};
 use crate::base::{Error, Result, limits};
 use crate::pg::connect::Target;
 use crate::pg::restore::{self, RestoreInput, RestoreOptions, RestoreOutcome, RestorePlan};
-use crate::policy::secrets::resolve_reference;
 use crate::repo::Vault;
 use crate::repo::head::Head;
 use crate::repo::listing::Listing;
@@ -185,7 +185,7 @@ async fn look(
 ) -> Result<(BackupReader, Vec<DatabasePlan>, Vec<String>)> {
     let (reader, documents) = BackupReader::open_apart(vault, head).await?;
     let toc = Toc::parse(documents)?;
-    let target = Target::parse(&resolve_reference(&request.to, &cx.env)?)?;
+    let target = Target::parse(&references::resolve_argument(&request.to, &cx.env).await?)?;
     let options = options(place, request)?;
     let mut databases = Vec::new();
     for (name, target) in targets(&toc, &target, request)? {

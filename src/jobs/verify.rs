@@ -6,6 +6,7 @@ use super::context::{Context, Place};
 use super::drill;
 use super::due;
 use super::mark::Mark;
+use super::references;
 use super::run::{self, Order, Recorder, under_lease};
 use super::select::Choice;
 use super::snapshot::presence;
@@ -14,7 +15,6 @@ use crate::base::clock::Stopwatch;
 use crate::base::ids::BackupId;
 use crate::base::{Error, Kind, Result};
 use crate::pg::scratch;
-use crate::policy::secrets::resolve_reference;
 use crate::policy::{Scratch, VerifyLevel};
 use crate::repo::head::Head;
 use crate::repo::lease::Purpose;
@@ -97,7 +97,7 @@ impl VerifyReport {
 pub async fn verify(cx: &Context, policy: &str, request: &VerifyRequest) -> Result<VerifyReport> {
     let (place, vault) = cx.vault(policy).await?;
     let level = request.level.unwrap_or_else(|| place.policy.as_ref().map_or(Level::Presence, |p| level_of(p.verify.level)));
-    let scratch = scratch_place(cx, &place, request.scratch.as_deref())?;
+    let scratch = scratch_place(cx, &place, request.scratch.as_deref()).await?;
     let listing = Listing::read(&vault).await?;
     let mut report =
         VerifyReport { policy: place.name.clone(), proofs: Vec::new(), damaged_heads: Vec::new(), unverified: Vec::new() };
@@ -160,17 +160,17 @@ const fn level_of(level: VerifyLevel) -> Level {
     }
 }
 
-pub(super) fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) -> Result<scratch::Place> {
+pub(super) async fn scratch_place(cx: &Context, place: &Place, asked: Option<&str>) -> Result<scratch::Place> {
     match asked {
         Some("auto") => Ok(scratch::Place::Auto),
         Some("local") => Ok(scratch::Place::Local),
         Some("docker") => Ok(scratch::Place::Docker),
-        Some(url) => Ok(scratch::Place::Url(resolve_reference(url, &cx.env)?)),
+        Some(url) => Ok(scratch::Place::Url(references::resolve_argument(url, &cx.env).await?)),
         None => match place.policy.as_ref().map(|p| &p.verify.scratch) {
             None | Some(Scratch::Auto) => Ok(scratch::Place::Auto),
             Some(Scratch::Docker) => Ok(scratch::Place::Docker),
             Some(Scratch::Local) => Ok(scratch::Place::Local),
-            Some(Scratch::Server(url)) => Ok(scratch::Place::Url(url.resolve(&cx.env)?)),
+            Some(Scratch::Server(url)) => Ok(scratch::Place::Url(references::resolve(url, &cx.env).await?)),
         },
     }
 }

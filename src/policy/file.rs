@@ -168,6 +168,8 @@ pub struct RdsSection {
     pub cluster: Option<String>,
     /// Regions that get a copy of each snapshot.
     pub copy_to: Option<Vec<String>>,
+    /// KMS key (id, alias or ARN) by region of `copy_to`: copies there are encrypted with it. Default: encrypted originals get the region's key for RDS.
+    pub copy_kms_keys: Option<BTreeMap<String, String>>,
 }
 
 /// Where backups live.

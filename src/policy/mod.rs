@@ -8,7 +8,9 @@
 //!
 //! Nothing here talks to a server; only [`load`] and [`secrets`] read files.
 
+pub mod aws_refs;
 pub mod due;
+mod environment;
 pub mod explain;
 pub mod file;
 pub mod load;

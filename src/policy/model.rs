@@ -109,6 +109,23 @@ impl Policy {
         self.retention.as_ref().map_or(limits::GRACE, |r| r.grace)
     }
 
+    /// Every value that may hold references.
+    pub fn templates(&self) -> Vec<&Template> {
+        let mut all = vec![&self.store.url];
+        if let Source::Postgres(source) = &self.source {
+            all.push(&source.url);
+        }
+        if let Scratch::Server(url) = &self.verify.scratch {
+            all.push(url);
+        }
+        let notify = &self.notify;
+        all.extend(notify.webhook.as_ref().map(Webhook::template));
+        all.extend(notify.email.as_ref().map(|e| &e.smtp));
+        all.extend(notify.sns.as_ref().map(|s| &s.topic));
+        all.extend(notify.heartbeat.as_ref().map(|h| &h.url));
+        all
+    }
+
     /// The store's address with its references resolved. Not a secret: addresses that hold credentials are refused.
     pub fn store_url(&self, env: &Environment) -> Result<String> {
         let url = self.store.url.resolve(env)?;
@@ -318,6 +335,8 @@ pub struct RdsSource {
     pub target: RdsTarget,
     /// Regions that get a copy.
     pub copy_to: Vec<String>,
+    /// KMS keys of copies, by region.
+    pub copy_kms_keys: BTreeMap<String, String>,
 }
 
 /// Which RDS resource.
@@ -434,6 +453,11 @@ impl Webhook {
         Ok((url, format))
     }
 
+    /// Where its references are.
+    pub fn template(&self) -> &Template {
+        &self.url
+    }
+
     /// What it receives, if the policy says.
     pub fn format(&self) -> Option<WebhookFormat> {
         self.format
@@ -443,7 +467,8 @@ impl Webhook {
 /// E-mail over SMTP.
 #[derive(Debug, Clone)]
 pub struct Email {
-    pub(super) smtp: Template,
+    /// The server's address, with references; see [`Email::server`].
+    pub smtp: Template,
     /// Sender.
     pub from: String,
     /// Recipients, at least one.
@@ -460,7 +485,8 @@ impl Email {
 /// A topic of Amazon SNS.
 #[derive(Debug, Clone)]
 pub struct Sns {
-    pub(super) topic: Template,
+    /// The topic, maybe with references; see [`Sns::topic`].
+    pub topic: Template,
 }
 
 impl Sns {
@@ -473,7 +499,8 @@ impl Sns {
 /// A check of the healthchecks.io kind.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
-    pub(super) url: Template,
+    /// The address, with references; see [`Heartbeat::url`].
+    pub url: Template,
 }
 
 impl Heartbeat {

@@ -1,37 +1,19 @@
 //! References to secrets, resolved only when a run needs the value.
 //!
-//! A value may hold `${NAME}` anywhere (`$${` is a literal `${`), or be a reference as a whole: `env:NAME`, `file:/path`. The
-//! resolved value is a [`Secret`]; it is never stored, logged or put into an error.
+//! A value may hold `${NAME}` anywhere (`$${` is a literal `${`), or be a reference as a whole: `env:NAME`, `file:/path`,
+//! `aws-secretsmanager:NAME#key`, `aws-ssm:/path`; the last two may also stand in `${…}`. The resolved value is a [`Secret`]; it is
+//! never stored, logged or put into an error.
+//!
+//! Nothing here talks to AWS: who needs a value first fetches what [`Template::aws_references`] names (`jobs::references`) into the
+//! [`Environment`], anew for each run, so that a rotated secret is seen.
 
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::aws_refs::{AwsReference, PREFIXES};
+pub use super::environment::Environment;
 use crate::base::secret::Secret;
 use crate::base::{Error, Result};
-
-/// Where variables come from.
-#[derive(Debug, Clone)]
-pub enum Environment {
-    /// The process's own.
-    Process,
-    /// These and no others; for tests.
-    Fixed(BTreeMap<String, Secret<String>>),
-}
-
-impl Environment {
-    /// An environment of these variables alone.
-    pub fn fixed<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self::Fixed(variables.into_iter().map(|(k, v)| (k.to_owned(), Secret::new(v.to_owned()))).collect())
-    }
-
-    /// The variable's value; `None` when it is not set or not UTF-8.
-    pub fn var(&self, name: &str) -> Option<Secret<String>> {
-        match self {
-            Self::Process => std::env::var(name).ok().map(Secret::new),
-            Self::Fixed(variables) => variables.get(name).cloned(),
-        }
-    }
-}
 
 /// A value of a policy that may hold references.
 #[derive(Debug, Clone)]
@@ -43,8 +25,8 @@ pub struct Template {
 }
 
 /// A value that a command line names: itself, or a reference as in a policy. Errors never show it.
-pub fn resolve_reference(text: &str, env: &Environment) -> Result<Secret<String>> {
-    Template::parse(text, Path::new("command line"), "value", true)?.resolve(env)
+pub fn of_command_line(text: &str) -> Result<Template> {
+    Template::parse(text, Path::new("command line"), "value", true)
 }
 
 /// A piece of a template.
@@ -56,8 +38,8 @@ pub(super) enum Piece {
     Variable(String),
     /// The contents of a file.
     File(PathBuf),
-    /// A reference of a kind that a later version resolves.
-    Unsupported(&'static str),
+    /// A secret that AWS keeps.
+    Aws(AwsReference),
 }
 
 impl Template {
@@ -85,22 +67,32 @@ impl Template {
     /// The value with every reference resolved.
     pub fn resolve(&self, env: &Environment) -> Result<Secret<String>> {
         let mut value = String::new();
-        for piece in &self.pieces {
+        for (i, piece) in self.pieces.iter().enumerate() {
             match piece {
                 Piece::Literal(text) => value.push_str(text.expose()),
                 Piece::Variable(name) => value.push_str(self.variable(name, env)?.expose()),
                 Piece::File(path) => value.push_str(self.read(path)?.expose()),
-                Piece::Unsupported(kind) => {
-                    return Err(self.unsupported(kind));
+                Piece::Aws(reference) => {
+                    let fetched = env
+                        .fetched(reference)
+                        .ok_or_else(|| Error::internal(format!("{}: {reference} was not fetched", self.place())))?;
+                    // Passwords of generated secrets hold characters that would end the user part of an address.
+                    let encode = is_password(&value, self.pieces.get(i + 1));
+                    value.push_str(&if encode { percent_encoded(fetched.expose()) } else { fetched.expose().clone() });
                 }
             }
         }
         Ok(Secret::new(value))
     }
 
-    /// The error that resolving gives because this version does not know the kind of reference.
-    pub(super) fn unsupported_error(&self) -> Option<Error> {
-        self.pieces.iter().find_map(|p| if let Piece::Unsupported(kind) = p { Some(self.unsupported(kind)) } else { None })
+    /// The secrets of AWS that must be fetched before it can be resolved.
+    pub fn aws_references(&self) -> impl Iterator<Item = &AwsReference> {
+        self.pieces.iter().filter_map(|p| if let Piece::Aws(reference) = p { Some(reference) } else { None })
+    }
+
+    /// File and key, for errors.
+    pub fn place(&self) -> String {
+        format!("{}: {}", self.file.display(), self.key)
     }
 
     /// Variables and files that must be there at run time, for `doctor`.
@@ -110,28 +102,20 @@ impl Template {
             .filter_map(|p| match p {
                 Piece::Variable(name) => Some(format!("environment variable {name}")),
                 Piece::File(path) => Some(format!("file {}", path.display())),
-                Piece::Literal(_) | Piece::Unsupported(_) => None,
+                Piece::Aws(reference) => Some(reference.to_string()),
+                Piece::Literal(_) => None,
             })
             .collect()
     }
 
     /// An error of kind policy about this value.
     pub(super) fn error(&self, what: &str) -> Error {
-        Error::policy(format!("{}: {}: {what}", self.file.display(), self.key))
+        Error::policy(format!("{}: {what}", self.place()))
     }
 
     /// What is wrong with the resolved value, at this place.
     pub(super) fn flaw(&self, flaw: &Error) -> Error {
         self.error(flaw.message()).hint(flaw.hint_text().unwrap_or("correct the value"))
-    }
-
-    fn unsupported(&self, kind: &str) -> Error {
-        Error::unsupported(format!(
-            "{}: {}: references of the form '{kind}…' are not supported yet",
-            self.file.display(),
-            self.key
-        ))
-        .hint("use ${NAME}, env:NAME or file:/path")
     }
 
     fn variable(&self, name: &str, env: &Environment) -> Result<Secret<String>> {
@@ -181,10 +165,8 @@ fn whole_reference(text: &str) -> Result<Option<Vec<Piece>>> {
             return Err(Error::usage("the path after 'file:' must be absolute").hint("write file:/run/secrets/name"));
         }
         Piece::File(PathBuf::from(path))
-    } else if text.starts_with("aws-secretsmanager:") {
-        Piece::Unsupported("aws-secretsmanager:")
-    } else if text.starts_with("aws-ssm:") {
-        Piece::Unsupported("aws-ssm:")
+    } else if PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
+        Piece::Aws(text.parse()?)
     } else {
         return Ok(None);
     };
@@ -208,11 +190,16 @@ fn pieces(text: &str) -> Result<Vec<Piece>> {
             .find('}')
             .ok_or_else(|| Error::usage("'${' is not closed by '}'").hint("write ${NAME}, or $${ for the two characters"))?;
         let name = &from[2..end];
-        check_name(name)?;
+        let piece = if PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            Piece::Aws(name.parse()?)
+        } else {
+            check_name(name)?;
+            Piece::Variable(name.to_owned())
+        };
         if !literal.is_empty() {
             out.push(Piece::Literal(Secret::new(std::mem::take(&mut literal))));
         }
-        out.push(Piece::Variable(name.to_owned()));
+        out.push(piece);
         rest = &from[end + 1..];
     }
     literal.push_str(rest);
@@ -220,6 +207,30 @@ fn pieces(text: &str) -> Result<Vec<Piece>> {
         out.push(Piece::Literal(Secret::new(literal)));
     }
     Ok(out)
+}
+
+/// Whether what comes after `before` is user or password of an address.
+fn is_password(before: &str, next: Option<&Piece>) -> bool {
+    let ends = |text: &str| text.starts_with('@') || text.starts_with(':');
+    let in_user_part = before.contains("://")
+        && (before.ends_with("//") || before.ends_with(':'))
+        && matches!(next, Some(Piece::Literal(text)) if ends(text.expose()));
+    let in_parameter = before.contains("://") && before.contains('?') && before.ends_with('=');
+    in_user_part || in_parameter
+}
+
+/// Everything but RFC 3986's unreserved characters, encoded.
+pub fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            other => {
+                let _ = write!(out, "%{other:02X}");
+            }
+        }
+    }
+    out
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -273,12 +284,27 @@ mod tests {
             let error = resolve(text, true).expect_err(text);
             assert!(!format!("{error:?}").contains("hunter"), "{error:?}");
         }
-        for text in ["aws-secretsmanager:prod/db#url", "aws-ssm:/prod/db"] {
-            assert_eq!(resolve(text, true).expect_err(text).kind().exit_code(), 8);
-        }
+        assert!(resolve("aws-ssm:/prod/db", true).expect_err("not fetched").to_string().contains("aws-ssm:/prod/db"));
         let template = Template::parse("hunter2 ${PW}", Path::new("x.toml"), "k", true).expect("parse");
         assert!(!format!("{template:?}").contains("hunter2"));
         assert_eq!(template.needs(), ["environment variable PW"]);
+    }
+
+    #[test]
+    fn what_aws_keeps_stands_where_its_reference_stood_and_is_encoded_in_addresses() {
+        let env = Environment::fixed([("HOST", "db")]);
+        let text = "postgres://${aws-ssm:/user}:${aws-secretsmanager:db#pw}@${HOST}/x?sslpassword=${aws-ssm:/user}";
+        let template = Template::parse(text, Path::new("x.toml"), "source.url", true).expect("parse");
+        for reference in template.aws_references() {
+            env.keep_fetched(reference.clone(), Secret::new(format!("{}:/?#@é", &reference.name[..2])));
+        }
+        let value = template.resolve(&env).expect("resolve");
+        assert_eq!(
+            value.expose(),
+            "postgres://%2Fu%3A%2F%3F%23%40%C3%A9:db%3A%2F%3F%23%40%C3%A9@db/x?sslpassword=%2Fu%3A%2F%3F%23%40%C3%A9"
+        );
+        let whole = Template::parse("aws-ssm:/user", Path::new("x.toml"), "source.url", true).expect("parse");
+        assert_eq!(whole.resolve(&env).expect("resolve").expose(), "/u:/?#@é");
     }
 
     #[test]

@@ -164,6 +164,24 @@ pub(super) fn server(text: &str) -> Option<(String, u16)> {
 
 /// Where a literal password stands in an address: the user part's, or that of a `password` parameter. `${…}` is not one.
 pub(super) fn password_span(text: &str) -> Option<std::ops::Range<usize>> {
+    find_password(&without_references(text))
+}
+
+/// `text` of the same length whose references hold no character that means something in an address.
+fn without_references(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let Some(end) = rest[start..].find('}').map(|i| start + i) else { break };
+        out.push_str(&rest[..start + 2]);
+        out.extend(std::iter::repeat_n('x', end - start - 2));
+        out.push('}');
+        rest = &rest[end + 1..];
+    }
+    out + rest
+}
+
+fn find_password(text: &str) -> Option<std::ops::Range<usize>> {
     let start = text.find("://")? + 3;
     let authority_end = text[start..].find(['/', '?', '#']).map_or(text.len(), |i| start + i);
     // A password may itself hold '/' or '?': the last '@' before a space decides, as lenient parsers do.
@@ -289,6 +307,8 @@ mod tests {
         assert_eq!(found("postgres://app:${PW}@db/harena"), None);
         assert_eq!(found("postgres://app:x${PW}@db/harena").as_deref(), Some("x${PW}"));
         assert_eq!(found("postgres://app@db:5432/harena"), None);
+        assert_eq!(found("postgres://${aws-ssm:/db/user}:${aws-secretsmanager:db#pw}@db/harena"), None);
+        assert_eq!(found("postgres://${aws-ssm:/db/user}:s3cret@db/harena").as_deref(), Some("s3cret"));
         assert_eq!(found("s3://bucket/a:b"), None);
     }
 }

@@ -16,12 +16,15 @@ What the layer adds to moto:
 * The root elements of CompleteMultipartUpload, ListParts and GetBucketVersioning carry the names of AWS's schema: the
   Rust SDK refuses moto's.
 * EBS behaves as ebs_sim.py describes.
+* RDS (rds_sim.py): snapshots and instances take time and may fail, descriptions come in pages, quotas, restore windows.
+* Systems Manager (ssm_sim.py): commands take time, fail, are not visible at once, or really run.
 
 Knobs, all at /_sim (no bucket can have this name):
 
 GET /_sim            the settings, the faults and the requests counted so far:
                      {"latency", "snapshot_seconds", "snapshot_outcome", "faults": [...],
-                      "requests": {BUCKET or SERVICE: {OPERATION: {"requests", "errors", "bytes_in", "bytes_out"}}}}
+                      "requests": {BUCKET or SERVICE: {OPERATION: {"requests", "errors", "bytes_in", "bytes_out"}}},
+                      "calls": {SERVICE: [OPERATION, ...]}}  what pgkeep itself ever asked for
 POST /_sim {...}     answers the same document after having applied, in this order:
   "reset": true              default settings, no faults, counters at zero
   "reset_requests": true     or a bucket name: counters at zero
@@ -35,9 +38,12 @@ POST /_sim {...}     answers the same document after having applied, in this ord
   "volume_seconds": 1        how long volumes of snapshots are `creating`
   "page_limit": 5            most items in one page of EC2
   "regions": {"eu-west-3": {...}}   these settings for one region; merged with what was said of it before
+  "rds": {IDENTIFIER: {...}}    what is wanted of single instances, clusters and regions: see rds_sim.py
+  "commands": {INSTANCE: {...}} what is wanted of commands on single instances: see ssm_sim.py
   "faults": [{...}, ...]     adds faults; the first that matches a request applies:
      "match"     text to find in "METHOD /path?query TARGET region=REGION". TARGET is the S3 operation ("PutObject"), "Action=NAME" of
-                 a query API, or the X-Amz-Target of a JSON API. "" matches every request.
+                 a query API, or the X-Amz-Target of a JSON API; of RDS, SSM and Secrets Manager with the names of what it is about
+                 ("Action=CreateDBSnapshot DBInstanceIdentifier=prod DBSnapshotIdentifier=s"). "" matches every request.
      "skip"      matching requests to let pass first (default 0)
      "times"     how many requests it hits (default 1; null: until cleared)
      "delay"     seconds to wait before the request is handled
@@ -74,6 +80,8 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 os.environ.setdefault("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", str(34 << 20))
 
 import ebs_sim  # noqa: E402
+import rds_sim  # noqa: E402
+import ssm_sim  # noqa: E402
 from moto.core import DEFAULT_ACCOUNT_ID as ACCOUNT  # noqa: E402
 from moto.core.exceptions import AWSError, HTTPException, ServiceException  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
@@ -153,13 +161,16 @@ class Simulation:
     DEFAULTS = {"latency": 0.0, "snapshot_seconds": 0.0, "snapshot_outcome": "completed", "snapshot_hidden_seconds": 0.0,
                 "fail_volumes": [], "skip_volumes": [], "volume_seconds": 0.0, "page_limit": 1000}
     COMMANDS = {"reset", "reset_requests", "clear_faults", "faults", "regions"}
+    # Settings that tests make for what is theirs alone; those of others stay.
+    KEYED = ("rds", "commands")
 
     def __init__(self):
         self.lock = threading.Lock()
+        self.calls = defaultdict(set)
         self._reset()
 
     def _reset(self):
-        self.settings = {**self.DEFAULTS, "regions": {}}
+        self.settings = {**self.DEFAULTS, "regions": {}, **{name: {} for name in self.KEYED}}
         self.faults = []
         self._reset_requests()
 
@@ -168,7 +179,7 @@ class Simulation:
             ("requests", "errors", "bytes_in", "bytes_out"), 0)))
 
     def configure(self, change):
-        unknown = set(change) - set(self.DEFAULTS) - self.COMMANDS
+        unknown = set(change) - set(self.DEFAULTS) - self.COMMANDS - set(self.KEYED)
         if unknown:
             raise ValueError(f"unknown setting {', '.join(sorted(unknown))}")
         added = [Fault(**fault) for fault in change.get("faults", [])]
@@ -184,20 +195,32 @@ class Simulation:
             if which:
                 self.faults = [f for f in self.faults if which is not True and which not in f.match]
             self.settings.update({k: change[k] for k in self.DEFAULTS if k in change})
+            for name in self.KEYED:
+                self.settings[name].update(change.get(name, {}))
             for region, settings in change.get("regions", {}).items():
                 self.settings["regions"].setdefault(region, {}).update(settings)
             self.faults.extend(added)
 
     def document(self):
         with self.lock:
-            return {**self.settings, "faults": [dataclasses.asdict(f) for f in self.faults],
+            calls = {service: sorted(names) for service, names in self.calls.items()}
+            return {**self.settings, "calls": calls, "faults": [dataclasses.asdict(f) for f in self.faults],
                     "requests": self.requests}
+
+    def wanted(self, name):
+        """What the tests want of one thing, by its identifier."""
+        return lambda identifier: self.settings[name].get(identifier, {})
 
     def fault_for(self, what):
         with self.lock:
             fault = next((f for f in self.faults if f.claims(what)), None)
             self.faults = [f for f in self.faults if f.times != 0]
             return fault
+
+    def called(self, service, operation):
+        """Remembers an operation that pgkeep's own clients asked for; no reset forgets it."""
+        with self.lock:
+            self.calls[service].add(operation)
 
     def count(self, scope, operation, status, bytes_in, bytes_out):
         with self.lock:
@@ -209,6 +232,7 @@ class Simulation:
 
 
 SIMULATION = Simulation()
+COMMANDS = ssm_sim.Commands()
 EBS = ebs_sim.Ebs(lambda: SIMULATION.settings)
 
 
@@ -226,7 +250,7 @@ class Request:
         self.service = self._service()
         self.bucket, _, self.key = self.path.lstrip("/").partition("/")
         self.target = self._target()
-        self.description = f"{self.method} {self.path}?{self.query_string} {self.target} region={self.region}"
+        self.description = f"{self.method} {self.path}?{self.query_string} {self.target}{self._about()} region={self.region}"
 
     def _read_body(self):
         source = self.environ["wsgi.input"]
@@ -257,6 +281,16 @@ class Request:
             return "Action=" + "".join(form.get("Action", []))
         return ""
 
+    def _about(self):
+        """Names of what a call of RDS, SSM or Secrets Manager is about, in order: ` DBInstanceIdentifier=x DBSnapshotIdentifier=y`."""
+        if self.service == "rds":
+            named = {k: v[0] for k, v in self.action()[1].items() if k.endswith("Identifier")}
+        elif self.service in ("ssm", "secretsmanager"):
+            named = {k: v for k, v in json.loads(self.body or b"{}").items() if k in ("Name", "SecretId", "CommandId")}
+        else:
+            return ""
+        return "".join(f" {key}={named[key]}" for key in sorted(named))
+
     def _s3_operation(self):
         kind = "Object" if self.key else "Bucket"
         if not self.bucket:
@@ -284,6 +318,10 @@ class Request:
         copies = "HTTP_X_AMZ_COPY_SOURCE" in self.environ
         return {"PUT": "UploadPartCopy" if copies else "UploadPart", "GET": "ListParts",
                 "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}.get(self.method, "")
+
+    def action(self):
+        """Name and parameters of a call of a query API."""
+        return self.target.removeprefix("Action="), urllib.parse.parse_qs(self.body.decode("utf-8", "replace"))
 
     def scope(self):
         """Under which name the request is counted."""
@@ -446,6 +484,8 @@ class MotoSim:
         return Answer(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))], body)
 
     def _serve(self, request):
+        if "app/pgkeep" in request.environ.get("HTTP_USER_AGENT", "") + request.environ.get("HTTP_X_AMZ_USER_AGENT", ""):
+            SIMULATION.called(request.service, request.operation())
         fault = SIMULATION.fault_for(request.description)
         time.sleep(SIMULATION.settings["latency"] + (fault.delay if fault else 0))
         try:
@@ -463,9 +503,37 @@ class MotoSim:
             self._damage(request, fault, answer)
         return answer
 
+    def _of_others(self, request):
+        if request.service == "rds":
+            action, form = request.action()
+            body = rds_sim.answer(action, form, request.region, SIMULATION.wanted("rds"))
+            if body is not None:
+                return Answer("200 OK", [("Content-Type", "text/xml"), ("Content-Length", str(len(body)))], body)
+            answer = self._ask_moto(request)
+            if answer.code() == 200:
+                answer.body = rds_sim.paged(action, form, answer.body)
+                answer.set_header("Content-Length", str(len(answer.body)))
+            return answer
+        if request.service == "ssm" and "Command" in request.target:
+            return self._of_commands(request)
+        return self._ask_moto(request)
+
+    def _of_commands(self, request):
+        asked, wanted = json.loads(request.body or b"{}"), SIMULATION.wanted("commands")
+        if refused := COMMANDS.refuse(request.target, asked, wanted):
+            raise AwsError(400, *refused)
+        answer = self._ask_moto(request)
+        if answer.code() == 200 and request.target.endswith(".SendCommand"):
+            COMMANDS.note(asked, answer.body, wanted)
+        elif answer.code() == 200 and request.target.endswith(".GetCommandInvocation"):
+            answer.body = COMMANDS.invocation(asked, answer.body, wanted)
+            answer.set_header("Content-Length", str(len(answer.body)))
+        return answer
+
     def _answer(self, request):
+        """moto's answer, or what takes its place."""
         if request.service != "ec2":
-            return self._ask_moto(request)
+            return self._of_others(request)
         action, form = request.operation(), ebs_sim.form_of(request.body)
         try:
             body = EBS.before(request.region, action, form, ec2_backends[ACCOUNT][request.region])
@@ -538,6 +606,7 @@ def main():
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--port-file", help="written with the port once the server accepts connections")
     options = parser.parse_args()
+    rds_sim.install(SIMULATION.wanted("rds"))
     EBS.install()
     application = MotoSim(DomainDispatcherApplication(create_backend_app))
     server = make_server(options.host, options.port, application, threaded=True, request_handler=Handler)

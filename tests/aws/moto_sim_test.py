@@ -278,6 +278,55 @@ class MotoSimTest(unittest.TestCase):
         self.assert_refused("Throttling", 400, self.client("rds").describe_db_instances)
         self.assert_refused("ThrottlingException", 400, lambda: self.client("ssm").get_parameter(Name="p"))
 
+    def test_rds_takes_time_fails_pages_and_has_quotas_and_windows(self):
+        rds = self.client("rds")
+        self.sim(rds={"slow": {"snapshot_seconds": 0.6, "instance_seconds": 0.3, "window_seconds": 3600}, "us-east-1": {"snapshot_quota": 7}})
+        rds.create_db_instance(DBInstanceIdentifier="slow", DBInstanceClass="db.t3.micro", Engine="postgres", AllocatedStorage=20,
+                               MasterUsername="u", MasterUserPassword="password")
+        state = lambda: rds.describe_db_instances(DBInstanceIdentifier="slow")["DBInstances"][0]["DBInstanceStatus"]
+        self.assertEqual(state(), "creating")
+        time.sleep(0.4)
+        self.assertEqual(state(), "available")
+        made = rds.create_db_snapshot(DBInstanceIdentifier="slow", DBSnapshotIdentifier="s")["DBSnapshot"]
+        self.assertEqual(made["Status"], "creating")
+        time.sleep(0.7)
+        seen = rds.describe_db_snapshots(DBSnapshotIdentifier="s")["DBSnapshots"][0]
+        self.assertEqual((seen["Status"], seen["PercentProgress"]), ("available", 100))
+        self.sim(rds={"slow": {"snapshot_outcome": "failed"}})
+        rds.create_db_snapshot(DBInstanceIdentifier="slow", DBSnapshotIdentifier="f")
+        self.assertEqual(rds.describe_db_snapshots(DBSnapshotIdentifier="f")["DBSnapshots"][0]["Status"], "failed")
+        for i in range(25):
+            rds.create_db_snapshot(DBInstanceIdentifier="slow", DBSnapshotIdentifier=f"p{i}")
+        pages = [len(p["DBSnapshots"]) for p in rds.get_paginator("describe_db_snapshots").paginate(
+            SnapshotType="manual", PaginationConfig={"PageSize": 20})]
+        self.assertEqual(pages, [20, 7])
+        quotas = {q["AccountQuotaName"]: (q["Used"], q["Max"]) for q in rds.describe_account_attributes()["AccountQuotas"]}
+        self.assertEqual(quotas["ManualSnapshots"], (27, 7))
+        window = rds.describe_db_instance_automated_backups(DBInstanceIdentifier="slow")["DBInstanceAutomatedBackups"][0]["RestoreWindow"]
+        self.assertLess(window["EarliestTime"], window["LatestTime"])
+        self.sim(faults=[{"match": "Action=DeleteDBSnapshot DBSnapshotIdentifier=p1 ", "code": "InvalidDBSnapshotState", "status": 400}])
+        rds.delete_db_snapshot(DBSnapshotIdentifier="p2")
+        self.assert_refused("InvalidDBSnapshotState", 400, lambda: rds.delete_db_snapshot(DBSnapshotIdentifier="p1"))
+
+    def test_commands_are_late_fail_or_really_run(self):
+        ssm = self.client("ssm")
+        send = lambda instance, line: ssm.send_command(
+            InstanceIds=[instance], DocumentName="AWS-RunShellScript", Parameters={"commands": [line]})["Command"]["CommandId"]
+        look = lambda command, instance: ssm.get_command_invocation(CommandId=command, InstanceId=instance)
+        self.sim(commands={"i-no": {"unknown": True}, "i-late": {"invisible_seconds": 0.3, "seconds": 0.6},
+                           "i-bad": {"status": "Failed", "exit_code": 3, "errors": "no"}, "i-run": {"run": True}})
+        self.assert_refused("InvalidInstanceId", 400, lambda: send("i-no", "true"))
+        late, bad, run = send("i-late", "true"), send("i-bad", "true"), send("i-run", "echo out; echo err >&2; exit 7")
+        self.assert_refused("InvocationDoesNotExist", 400, lambda: look(late, "i-late"))
+        time.sleep(0.4)
+        self.assertEqual((look(late, "i-late")["Status"], look(late, "i-late")["ResponseCode"]), ("InProgress", -1))
+        time.sleep(0.4)
+        self.assertEqual(look(late, "i-late")["Status"], "Success")
+        ended = look(bad, "i-bad")
+        self.assertEqual((ended["Status"], ended["ResponseCode"], ended["StandardErrorContent"]), ("Failed", 3, "no"))
+        ended = look(run, "i-run")
+        self.assertEqual((ended["Status"], ended["ResponseCode"], ended["StandardOutputContent"]), ("Failed", 7, "out\n"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -25,6 +25,7 @@ mod readme;
 mod restore;
 mod restore_rows;
 mod scale;
+mod secrets;
 mod serve;
 mod serve_http;
 mod store;

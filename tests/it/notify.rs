@@ -44,7 +44,7 @@ async fn vault(store: &SharedStore, clock: &SharedClock) -> Vault {
 }
 
 fn notifier(clock: &Arc<ManualClock>) -> Arc<Notifier> {
-    Notifier::with_limits(clock.clone(), Environment::Process, LIMITS)
+    Notifier::with_limits(clock.clone(), Environment::process(), LIMITS)
 }
 
 fn end(outcome: Outcome<'_>) -> RunEnd<'_> {

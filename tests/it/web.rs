@@ -77,7 +77,7 @@ impl Daemon {
             shutdown: shutdown.clone(),
             policies: Some(home.path().join("policies")),
             store: None,
-            env: Environment::Process,
+            env: Environment::process(),
             in_force: None,
             attendant: pgkeep::jobs::run::nobody(),
         };

@@ -8,6 +8,7 @@ use super::heartbeat::{self, Beat};
 use super::notifier::{Entry, Notifier, RACES};
 use super::scrub::Scrub;
 use crate::base::{Error, Result};
+use crate::jobs::references;
 use crate::policy::Policy;
 use crate::repo::Vault;
 use crate::repo::notices::{Delivery, DeliveryState, Topic};
@@ -26,6 +27,7 @@ impl Notifier {
         };
         let timeout = if beat == Beat::Start { START_TIMEOUT.min(self.limits.send) } else { self.limits.send };
         let call = async {
+            references::fetch(&settings.url, &self.env).await?;
             let url = settings.url(&self.env)?;
             match beat {
                 Beat::Start => heartbeat::once(&url, beat.event(), &body, timeout).await,

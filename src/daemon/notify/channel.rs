@@ -6,6 +6,7 @@ use super::message::Message;
 use super::{email, heartbeat, sns, webhook};
 use crate::base::secret::Secret;
 use crate::base::{Error, Result};
+use crate::jobs::references;
 use crate::policy::model::WebhookFormat;
 use crate::policy::{Environment, Policy};
 
@@ -20,20 +21,31 @@ pub(super) enum Channel {
 
 impl Channel {
     /// The channel `name` of a policy; fails when it has none of this name or a reference cannot be resolved.
-    pub(super) fn of(policy: &Policy, name: &str, env: &Environment) -> Result<Self> {
+    pub(super) async fn of(policy: &Policy, name: &str, env: &Environment) -> Result<Self> {
         let settings = &policy.notify;
         let gone = || Error::not_found(format!("policy {} has no {name} any more", policy.name));
         match name {
             "webhook" => {
-                let (url, format) = settings.webhook.as_ref().ok_or_else(gone)?.resolve(env)?;
+                let webhook = settings.webhook.as_ref().ok_or_else(gone)?;
+                references::fetch(webhook.template(), env).await?;
+                let (url, format) = webhook.resolve(env)?;
                 Ok(Self::Webhook { url, format })
             }
             "email" => {
                 let email = settings.email.as_ref().ok_or_else(gone)?;
+                references::fetch(&email.smtp, env).await?;
                 Ok(Self::Email { server: email.server(env)?, from: email.from.clone(), to: email.to.clone() })
             }
-            "sns" => Ok(Self::Sns { topic: settings.sns.as_ref().ok_or_else(gone)?.topic(env)? }),
-            "heartbeat" => Ok(Self::Heartbeat { url: settings.heartbeat.as_ref().ok_or_else(gone)?.url(env)? }),
+            "sns" => {
+                let sns = settings.sns.as_ref().ok_or_else(gone)?;
+                references::fetch(&sns.topic, env).await?;
+                Ok(Self::Sns { topic: sns.topic(env)? })
+            }
+            "heartbeat" => {
+                let heartbeat = settings.heartbeat.as_ref().ok_or_else(gone)?;
+                references::fetch(&heartbeat.url, env).await?;
+                Ok(Self::Heartbeat { url: heartbeat.url(env)? })
+            }
             _ => Err(gone()),
         }
     }

@@ -23,23 +23,27 @@ pub async fn examine(cx: &Context, policy: Option<&str>, send: bool, report: &mu
     for name in names {
         // What is wrong with a policy that cannot be read was said by the other checks.
         if let Ok(loaded) = crate::policy::load(&cx.directory(), &name) {
-            report.checks.extend(if send { tried(cx, &loaded.policy).await } else { resolved(cx, &loaded.policy) });
+            report.checks.extend(if send { tried(cx, &loaded.policy).await } else { resolved(cx, &loaded.policy).await });
         }
     }
 }
 
 /// Whether what the channels need is there.
-fn resolved(cx: &Context, policy: &Policy) -> Vec<Check> {
+async fn resolved(cx: &Context, policy: &Policy) -> Vec<Check> {
     let names = policy.notify.channels().into_iter().chain(policy.notify.heartbeat.as_ref().map(|_| "heartbeat"));
-    let check = |name| {
-        let outcome = Channel::of(policy, name, &cx.env).map(|channel| format!("{}; not tried", channel.describe()));
+    let check = async |name| {
+        let outcome = Channel::of(policy, name, &cx.env).await.map(|channel| format!("{}; not tried", channel.describe()));
         let mut check = Check::of(policy.name.as_str(), name, outcome);
         if check.verdict == Verdict::Pass {
             check.hint = Some("`pgkeep doctor --notify` sends a test".to_owned());
         }
         check
     };
-    names.map(check).collect()
+    let mut checks = Vec::new();
+    for name in names {
+        checks.push(check(name).await);
+    }
+    checks
 }
 
 async fn tried(cx: &Context, policy: &Policy) -> Vec<Check> {
@@ -72,7 +76,7 @@ impl Notifier {
         let names: Vec<&'static str> =
             policy.notify.channels().into_iter().chain(policy.notify.heartbeat.as_ref().map(|_| "heartbeat")).collect();
         let sends = names.iter().map(|name| async {
-            let channel = Channel::of(policy, name, &self.env)?;
+            let channel = Channel::of(policy, name, &self.env).await?;
             channel.send(&message, self.limits.send).await?;
             Ok(channel.describe())
         });

@@ -274,7 +274,8 @@ impl Notifier {
     }
 
     async fn send(&self, policy: &Policy, channel: &str, message: &Message) -> Result<()> {
-        Channel::of(policy, channel, &self.env)?.send(message, self.limits.send).await
+        let channel = self.in_time_to_send(Channel::of(policy, channel, &self.env)).await?;
+        channel.send(message, self.limits.send).await
     }
 
     /// Notes in `delivery` how its try ended.
@@ -307,6 +308,13 @@ impl Notifier {
     pub(super) async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::time::timeout(self.limits.store, work).await.unwrap_or_else(|_| {
             Err(Error::unavailable(format!("the store did not answer within {} s", self.limits.store.as_secs_f64())))
+        })
+    }
+
+    /// `work` that a message waits for, given up when it takes too long.
+    pub(super) async fn in_time_to_send<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(self.limits.send, work).await.unwrap_or_else(|_| {
+            Err(Error::unavailable(format!("its references could not be resolved within {} s", self.limits.send.as_secs_f64())))
         })
     }
 

@@ -2,18 +2,22 @@
 
 use crate::base::secret::Secret;
 use crate::policy::mask;
+use crate::policy::secrets::percent_encoded;
 use crate::policy::{Environment, Policy, Source};
 
 /// Shorter values would blank out words.
 const SHORTEST: usize = 4;
 
-/// The secrets of one policy, as far as they can be resolved.
+/// The secrets of one policy, as far as they can be resolved, and whatever AWS gave to this process, also after this was made.
 #[derive(Debug, Clone, Default)]
-pub(in crate::daemon) struct Scrub(Vec<Secret<String>>);
+pub(in crate::daemon) struct Scrub {
+    known: Vec<Secret<String>>,
+    env: Option<Environment>,
+}
 
 impl Scrub {
     pub(in crate::daemon) fn of(policy: &Policy, env: &Environment) -> Self {
-        let mut scrub = Self::default();
+        let mut scrub = Self { known: Vec::new(), env: Some(env.clone()) };
         if let Source::Postgres(source) = &policy.source
             && let Ok(url) = source.url(env)
         {
@@ -28,38 +32,52 @@ impl Scrub {
         if let Some(Ok(url)) = policy.notify.email.as_ref().map(|e| e.server(env)) {
             scrub.credentials(&url);
         }
-        scrub.0.retain(|s| s.expose().len() >= SHORTEST);
-        scrub.0.sort_by_key(|s| std::cmp::Reverse(s.expose().len()));
         scrub
     }
 
     /// `text` without secrets; passwords in addresses that the policy does not name go too.
     pub(in crate::daemon) fn clean(&self, text: &str) -> String {
-        let clean = self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"));
+        let mut all = Self { known: self.known.clone(), env: None };
+        for value in self.env.iter().flat_map(Environment::everything_fetched) {
+            all.fetched(&value);
+        }
+        all.known.retain(|s| s.expose().len() >= SHORTEST);
+        all.known.sort_by_key(|s| std::cmp::Reverse(s.expose().len()));
+        let clean = all.known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), "***"));
         clean.split_inclusive(char::is_whitespace).map(mask::address).collect()
+    }
+
+    /// A value that AWS keeps secret: a password or token, or an address with one in it.
+    fn fetched(&mut self, value: &Secret<String>) {
+        self.known.push(value.clone());
+        self.known.push(Secret::new(percent_encoded(value.expose())));
+        if value.expose().contains("://") {
+            self.credentials(value);
+            self.address(value);
+        }
     }
 
     /// An address that is a secret as a whole: itself, and what of it would be enough to use it.
     fn address(&mut self, url: &Secret<String>) {
-        self.0.push(url.clone());
+        self.known.push(url.clone());
         if let Ok(parsed) = url::Url::parse(url.expose()) {
-            self.0.push(Secret::new(parsed.to_string()));
+            self.known.push(Secret::new(parsed.to_string()));
             let segments = parsed.path_segments().into_iter().flatten();
             // Tokens, not words such as `services`.
-            self.0.extend(
+            self.known.extend(
                 segments.filter(|s| s.len() >= 8 && s.contains(|c: char| c.is_ascii_digit())).map(|s| Secret::new(s.to_owned())),
             );
-            self.0.extend(parsed.query().map(|q| Secret::new(q.to_owned())));
+            self.known.extend(parsed.query().map(|q| Secret::new(q.to_owned())));
         }
     }
 
     /// An address of which the password is the secret.
     fn credentials(&mut self, url: &Secret<String>) {
         let Ok(parsed) = url::Url::parse(url.expose()) else { return };
-        self.0.extend(parsed.password().map(|p| Secret::new(p.to_owned())));
-        self.0.extend(parsed.password().and_then(decoded).map(Secret::new));
+        self.known.extend(parsed.password().map(|p| Secret::new(p.to_owned())));
+        self.known.extend(parsed.password().and_then(decoded).map(Secret::new));
         let named = |key: &str| matches!(key, "password" | "sslpassword");
-        self.0.extend(parsed.query_pairs().filter(|(k, _)| named(k)).map(|(_, v)| Secret::new(v.into_owned())));
+        self.known.extend(parsed.query_pairs().filter(|(k, _)| named(k)).map(|(_, v)| Secret::new(v.into_owned())));
     }
 }
 
@@ -79,6 +97,7 @@ fn decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::aws_refs::AwsReference;
 
     #[test]
     fn secrets_go_in_every_form_in_which_they_may_turn_up() {
@@ -99,6 +118,12 @@ mod tests {
             }
         }
         assert_eq!(scrub.clean("nothing  secret\n here"), "nothing  secret\n here");
+        let env = Environment::fixed([]);
+        let scrub = Scrub { known: Vec::new(), env: Some(env.clone()) };
+        let reference: AwsReference = "aws-ssm:/db/password".parse().expect("reference");
+        env.keep_fetched(reference.clone(), Secret::new("old/secret".to_owned()));
+        env.keep_fetched(reference, Secret::new("new/secret".to_owned()));
+        assert_eq!(scrub.clean("old/secret new%2Fsecret"), "*** ***");
         assert_eq!(decoded("a%4"), Some("a%4".to_owned()));
     }
 }

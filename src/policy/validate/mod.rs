@@ -90,19 +90,13 @@ fn stray_references(sheet: &mut Sheet) {
 
 /// A value that may hold references; `whole`: see [`Template::parse`].
 fn template(sheet: &mut Sheet, key: &str, text: &str, whole: bool) -> Option<Template> {
-    let template = match Template::parse(text, &sheet.path, key, whole) {
-        Ok(template) => template,
+    match Template::parse(text, &sheet.path, key, whole) {
+        Ok(template) => Some(template),
         Err(error) => {
             sheet.report_error(key, "reference", &error);
-            return None;
+            None
         }
-    };
-    if let Some(error) = template.unsupported_error() {
-        let message = error.message().rsplit(": ").next().unwrap_or_default().to_owned();
-        sheet.report(Severity::Error, key, "unsupported", message).help = error.hint_text().map(str::to_owned);
-        return None;
     }
-    Some(template)
 }
 
 /// Checks a literal address with `rule`, and warns of a literal password.

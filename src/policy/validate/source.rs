@@ -177,7 +177,11 @@ fn rds(sheet: &mut Sheet, section: RdsSection) -> Option<RdsSource> {
     }
     let choices = [section.instance.map(RdsTarget::Instance), section.cluster.map(RdsTarget::Cluster)];
     let target = exactly_one(sheet, choices, &["instance", "cluster"]);
-    Some(RdsSource { region: section.region?, target: target?, copy_to })
+    let copy_kms_keys = section.copy_kms_keys.unwrap_or_default();
+    for region in copy_kms_keys.keys().filter(|region| !copy_to.contains(region)) {
+        sheet.report(Severity::Error, &format!("source.copy_kms_keys.{region}"), "needs-key", "is not a region of copy_to");
+    }
+    Some(RdsSource { region: section.region?, target: target?, copy_to, copy_kms_keys })
 }
 
 fn exactly_one<T, const N: usize>(sheet: &mut Sheet, choices: [Option<T>; N], keys: &[&str]) -> Option<T> {

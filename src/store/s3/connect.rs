@@ -1,6 +1,6 @@
 //! From options and the AWS default chain to a client.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -52,6 +52,9 @@ async fn load(options: &StoreOptions) -> SdkConfig {
         .stalled_stream_protection(stalls)
         // The one checksum of an upload is ours; many compatible servers take no second one.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+    if let Ok(name) = AppName::new("pgkeep") {
+        loader = loader.app_name(name);
+    }
     if let Some(region) = &options.region {
         loader = loader.region(Region::new(region.clone()));
     }

@@ -22,7 +22,7 @@ fn patient() -> Arc<Notifier> {
 
 /// What a test of the policy's channels says: for each its name, and what went wrong.
 async fn tested(policy: &Policy, limits: Limits) -> Vec<(&'static str, Option<String>)> {
-    let notifier = Notifier::with_limits(ManualClock::new(start()), Environment::Process, limits);
+    let notifier = Notifier::with_limits(ManualClock::new(start()), Environment::process(), limits);
     let outcomes = notifier.test(policy, None).await;
     outcomes.into_iter().map(|(channel, outcome)| (channel, outcome.err().map(|e| format!("{e} {:?}", e.hint_text())))).collect()
 }

@@ -79,7 +79,7 @@ fn context(home: &Home) -> Context {
         shutdown: Shutdown::new(),
         policies: Some(home.path().join("policies")),
         store: None,
-        env: Environment::Process,
+        env: Environment::process(),
         in_force: None,
         attendant: run::nobody(),
     }

@@ -1,5 +1,6 @@
 //! What several subjects share: servers, databases, the corpus.
 
+pub(crate) mod aws;
 pub(crate) mod catalogs;
 pub(crate) mod cli;
 pub(crate) mod corpus;

@@ -1,0 +1,140 @@
+"""RDS as it is where moto is simpler: snapshots and instances that take time, pages, quotas, restore windows.
+
+Settings under "rds" at /_sim, by identifier of the instance or cluster, or of a region for the quota:
+
+{"rds": {"prod-db": {"snapshot_seconds": 2,            how long its new snapshots, and copies of them, are `creating`
+                     "snapshot_outcome": "failed",     what they are after that (default "available")
+                     "instance_seconds": 1,            how long an instance or cluster of this name is `creating` once it is made
+                     "window_seconds": 86400},         how far its automated backups reach back (0: it has none)
+         "eu-north-1": {"snapshot_quota": 2}}}         manual snapshots allowed there (default 100, clusters apart)
+"""
+
+import datetime
+import re
+import time
+import xml.etree.ElementTree as ElementTree
+
+from moto.rds.models import DBCluster, DBClusterSnapshot, DBInstance, DBInstanceAutomatedBackup, DBSnapshot, rds_backends
+
+NAMESPACE = "http://rds.amazonaws.com/doc/2014-10-31/"
+PAGED = {"DescribeDBSnapshots": "DBSnapshots", "DescribeDBClusterSnapshots": "DBClusterSnapshots"}
+DEFAULT_PAGE = 100
+DEFAULT_QUOTA = 100
+DEFAULT_WINDOW = 86400
+
+
+def install(settings):
+    """Gives moto's models a life. `settings(identifier)` returns what the tests want of it."""
+    for model, of in ((DBSnapshot, "db_instance_identifier"), (DBClusterSnapshot, "db_cluster_identifier")):
+        _snapshots_take_time(model, of, settings)
+    for model, name in ((DBInstance, "db_instance_identifier"), (DBCluster, "db_cluster_identifier")):
+        _instances_take_time(model, name, settings)
+    DBInstanceAutomatedBackup.restore_window = property(lambda self: _window(settings(self.db_instance_identifier)))
+    DBCluster.earliest_restorable_time = property(
+        lambda self: (_window(settings(self.db_cluster_identifier)) or {}).get("earliest_time"), lambda self, value: None)
+
+
+def _window(wanted):
+    seconds = wanted.get("window_seconds", DEFAULT_WINDOW)
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    return {"earliest_time": now - datetime.timedelta(seconds=seconds), "latest_time": now} if seconds else None
+
+
+def _snapshots_take_time(model, of, settings):
+    original_init = model.__init__
+
+    def init(self, *args, **kwargs):
+        self.sim_made_at = time.monotonic()
+        original_init(self, *args, **kwargs)
+        wanted = settings(getattr(self, of))
+        manual = self.snapshot_type == "manual"
+        self.sim_seconds = wanted.get("snapshot_seconds", 0) if manual else 0
+        self.sim_outcome = wanted.get("snapshot_outcome", "available") if manual else "available"
+
+    def status(self):
+        return "creating" if time.monotonic() - self.sim_made_at < self.sim_seconds else self.sim_outcome
+
+    def progress(self):
+        done = (time.monotonic() - self.sim_made_at) / max(self.sim_seconds, 0.001)
+        return 100 if done >= 1 else int(100 * done)
+
+    model.__init__ = init
+    # moto assigns both once, in the initialiser: the setters let that pass without effect.
+    model.status = property(status, lambda self, value: None)
+    model.percent_progress = property(progress, lambda self, value: None)
+
+
+def _instances_take_time(model, name, settings):
+    original_init = model.__init__
+
+    def init(self, *args, **kwargs):
+        self.sim_made_at = time.monotonic()
+        original_init(self, *args, **kwargs)
+
+    attribute = "db_instance_status" if hasattr(model, "db_instance_status") else "status"
+    original = getattr(model, attribute, None)
+
+    def status(self):
+        if time.monotonic() - self.sim_made_at < settings(getattr(self, name)).get("instance_seconds", 0):
+            return "creating"
+        return original.fget(self) if isinstance(original, property) else self.__dict__.get("sim_status", "available")
+
+    def assign(self, value):
+        if isinstance(original, property):
+            original.fset(self, value)
+        else:
+            self.__dict__["sim_status"] = value
+
+    model.__init__ = init
+    setattr(model, attribute, property(status, assign))
+
+
+def answer(action, form, region, settings):
+    """The body for an action that moto does not have; None: moto has it."""
+    if action == "DescribeAccountAttributes":
+        return _quotas(region, settings(region).get("snapshot_quota", DEFAULT_QUOTA))
+    if action == "DescribeDBClusterAutomatedBackups":
+        return _result(action, "<DBClusterAutomatedBackups/>")
+    return None
+
+
+def _quotas(region, quota):
+    backend = next(iter(rds_backends.values()))[region]
+    used = {
+        "ManualSnapshots": sum(s.snapshot_type == "manual" for s in backend.database_snapshots.values()),
+        "ManualClusterSnapshots": sum(s.snapshot_type == "manual" for s in backend.cluster_snapshots.values()),
+    }
+    quotas = "".join(f"<AccountQuota><AccountQuotaName>{name}</AccountQuotaName><Used>{n}</Used><Max>{quota}</Max></AccountQuota>"
+                     for name, n in used.items())
+    return _result("DescribeAccountAttributes", f"<AccountQuotas>{quotas}</AccountQuotas>")
+
+
+def _result(action, inner):
+    return (f'<{action}Response xmlns="{NAMESPACE}"><{action}Result>{inner}</{action}Result>'
+            f"<ResponseMetadata><RequestId>sim</RequestId></ResponseMetadata></{action}Response>").encode()
+
+
+def paged(action, form, body):
+    """Cuts a list into the pages that were asked for."""
+    listed = PAGED.get(action)
+    if not listed:
+        return body
+    size = int(form.get("MaxRecords", [DEFAULT_PAGE])[0])
+    begin = int(form.get("Marker", ["0"])[0] or 0)
+    ElementTree.register_namespace("", NAMESPACE)
+    root = ElementTree.fromstring(body)
+    found = re.match(r"\{.*\}", root.tag)
+    space = found.group(0) if found else ""
+    result = root.find(f"{space}{action}Result")
+    members = result.find(f"{space}{listed}") if result is not None else None
+    if members is None or len(members) <= size:
+        return body
+    for i, member in reversed(list(enumerate(members))):
+        if not begin <= i < begin + size:
+            members.remove(member)
+    total_left = begin + size
+    for stale in result.findall(f"{space}Marker"):
+        result.remove(stale)
+    if len(members) == size:
+        ElementTree.SubElement(result, f"{space}Marker").text = str(total_left)
+    return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
