@@ -219,6 +219,24 @@ pub struct SnapshotTarget {
     /// rds: make a new instance or cluster of this name
     #[arg(long, value_name = "NAME", conflicts_with = "to")]
     pub to_instance: Option<String>,
+    /// rds: from the automated backups, at exactly the time that --at says, and not from a snapshot
+    #[arg(long, requires = "to_instance")]
+    pub point_in_time: bool,
+    /// rds: from the copy in this region
+    #[arg(long, value_name = "REGION", requires = "to_instance", conflicts_with = "point_in_time")]
+    pub to_region: Option<String>,
+    /// rds: another class than the original's, such as db.r6g.large
+    #[arg(long, value_name = "CLASS", requires = "to_instance")]
+    pub instance_class: Option<String>,
+    /// rds: another subnet group
+    #[arg(long, value_name = "NAME", requires = "to_instance")]
+    pub subnet_group: Option<String>,
+    /// rds: another security group; may be repeated
+    #[arg(long, value_name = "ID", requires = "to_instance")]
+    pub security_group: Vec<String>,
+    /// rds: another parameter group
+    #[arg(long, value_name = "NAME", requires = "to_instance")]
+    pub parameter_group: Option<String>,
 }
 
 /// `pgkeep verify`.

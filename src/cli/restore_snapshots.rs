@@ -23,7 +23,18 @@ pub(super) fn target(args: &SnapshotTarget) -> Option<Target> {
             attach: args.attach.clone(),
         }));
     }
-    args.to_instance.as_ref().map(|name| Target::Instance(ToInstance { name: name.clone() }))
+    args.to_instance.as_ref().map(|name| {
+        Target::Instance(ToInstance {
+            name: name.clone(),
+            region: args.to_region.clone(),
+            at: None,
+            point_in_time: args.point_in_time,
+            class: args.instance_class.clone(),
+            subnet_group: args.subnet_group.clone(),
+            security_groups: args.security_group.clone(),
+            parameter_group: args.parameter_group.clone(),
+        })
+    })
 }
 
 /// Plans, shows and restores. Nothing is asked: nothing that exists is changed.

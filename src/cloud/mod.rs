@@ -6,6 +6,7 @@ pub mod aws;
 pub mod device;
 pub mod ebs;
 mod presign;
+pub mod rds;
 pub mod secrets;
 pub mod ssm;
 pub mod tags;

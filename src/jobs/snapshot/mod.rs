@@ -10,6 +10,7 @@ pub mod drift;
 mod ebs;
 pub mod presence;
 mod quiesce;
+pub(in crate::jobs) mod rds;
 pub mod restore;
 
 use std::collections::BTreeSet;
@@ -157,6 +158,8 @@ fn open(cx: &Context, kind: &str, policy: Option<&Policy>) -> Result<Box<dyn Sna
     match (kind, policy.map(|p| &p.source)) {
         ("ebs", Some(Source::Ebs(source))) => Ok(Box::new(ebs::EbsSnapshots::new(cx, Some(source)))),
         ("ebs", _) => Ok(Box::new(ebs::EbsSnapshots::new(cx, None))),
+        ("rds", Some(Source::Rds(source))) => Ok(Box::new(rds::RdsSnapshots::new(cx, Some(source)))),
+        ("rds", _) => Ok(Box::new(rds::RdsSnapshots::new(cx, None))),
         (kind, _) => Err(Error::unsupported(format!("sources of kind '{kind}' are not supported by this version of pgkeep"))),
     }
 }

@@ -7,14 +7,14 @@ use super::presence::belonging;
 use super::{Saved, Snapshots, of_summary};
 use crate::base::clock::{Stopwatch, elapsed};
 use crate::base::ids::{BackupId, RunId};
-use crate::base::{Error, Result};
+use crate::base::{Error, Kind, Result};
 use crate::jobs::context::Context;
 use crate::jobs::mark::Mark;
 use crate::jobs::run::{self, Order, Recorder};
 use crate::jobs::select::Choice;
 use crate::jobs::source::SourceSummary;
 use crate::repo::Vault;
-use crate::repo::listing::Listing;
+use crate::repo::listing::{Listing, Selector};
 use crate::repo::reader::read_contents;
 use crate::repo::runs::RunKind;
 
@@ -45,6 +45,20 @@ pub struct ToVolumes {
 pub struct ToInstance {
     /// Its identifier.
     pub name: String,
+    /// Another region than the original's: the copy there is restored.
+    pub region: Option<String>,
+    /// The time that was asked for, if one was.
+    pub at: Option<Timestamp>,
+    /// From the automated backups, at that time, and not from the snapshot.
+    pub point_in_time: bool,
+    /// Another class than the original's.
+    pub class: Option<String>,
+    /// Another subnet group.
+    pub subnet_group: Option<String>,
+    /// Other security groups.
+    pub security_groups: Vec<String>,
+    /// Another parameter group.
+    pub parameter_group: Option<String>,
 }
 
 /// What the user asks.
@@ -84,6 +98,27 @@ pub struct SnapshotPlan {
     pub estimate: String,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// The instant that comes back, where it is not the backup's.
+    #[serde(skip)]
+    pub shows: Option<Timestamp>,
+    /// What RDS's automated backups offer beside the snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point_in_time: Option<PointInTime>,
+}
+
+/// A point-in-time restore from RDS's automated backups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PointInTime {
+    /// The first instant that they reach.
+    pub earliest: Timestamp,
+    /// The last.
+    pub latest: Timestamp,
+    /// The one that serves the time that was asked for, if any does.
+    pub reaches: Option<Timestamp>,
+    /// Seconds from there to the time that was asked for.
+    pub loss_seconds: Option<u64>,
+    /// Whether that is what will be done.
+    pub chosen: bool,
 }
 
 /// Something that was made.
@@ -168,7 +203,14 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
     let (place, vault) = cx.vault(policy).await?;
     let now = cx.clock.now();
     let listing = Listing::read(&vault).await?;
-    let head = listing.find(&request.choice.selector(&place.zone(), now)?)?.clone();
+    let selector = request.choice.selector(&place.zone(), now)?;
+    let target = with_time(&request.target, &selector, now)?;
+    let head = match listing.find(&selector) {
+        // Automated backups may reach a time from before the first snapshot, of which the settings are known all the same.
+        Err(error) if error.kind() == Kind::NotFound && in_time(&target) => listing.backups.first().ok_or(error)?,
+        found => found?,
+    }
+    .clone();
     let summary = SourceSummary::of(&head)?;
     let Some(set) = summary.snapshots() else {
         return Err(Error::usage(format!("backup {} is of databases, not of snapshots in AWS", head.backup))
@@ -180,20 +222,20 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
     let looked = async {
         let documents = read_contents(&vault, &head).await?.documents;
         let saved = Saved { belonging: belonging(&vault, &head), head: head.clone(), summary: set.clone(), documents };
-        let plan = snapshots.plan(&saved, &request.target).await?;
+        let plan = snapshots.plan(&saved, &target).await?;
         Ok((saved, plan))
     };
     match looked.await {
         Ok((saved, plan)) => Ok(PlannedSnapshots {
             policy: place.name,
             kind: summary.kind(),
-            loss_seconds: elapsed(head.consistent_at, now).as_secs(),
-            consistent_at: head.consistent_at,
+            loss_seconds: elapsed(plan.shows.unwrap_or(head.consistent_at), now).as_secs(),
+            consistent_at: plan.shows.unwrap_or(head.consistent_at),
             backup_warnings: crate::jobs::restore::warnings(&head),
             backup: head.backup,
             plan,
             saved,
-            target: request.target.clone(),
+            target,
             snapshots,
             vault,
             run,
@@ -204,6 +246,26 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
             Err(error)
         }
     }
+}
+
+/// The target with the time that was asked for.
+fn with_time(target: &Target, selector: &Selector, now: Timestamp) -> Result<Target> {
+    let mut target = target.clone();
+    if let Target::Instance(to) = &mut target {
+        to.at = match selector {
+            Selector::At(at) => Some(*at),
+            Selector::Latest => Some(now),
+            Selector::Backup(_) | Selector::Label(_) if to.point_in_time => {
+                return Err(Error::usage("--point-in-time restores a time, not a backup").hint("say which with --at"));
+            }
+            Selector::Backup(_) | Selector::Label(_) => None,
+        };
+    }
+    Ok(target)
+}
+
+fn in_time(target: &Target) -> bool {
+    matches!(target, Target::Instance(to) if to.point_in_time)
 }
 
 /// Does what was planned.

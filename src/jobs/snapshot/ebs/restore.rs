@@ -215,6 +215,8 @@ impl<'a> Restore<'a> {
             estimated_seconds,
             estimate: format!("{whole}making volumes does not depend on their size; an estimate, nothing was measured"),
             notes: self.notes.clone(),
+            shows: None,
+            point_in_time: None,
         }
     }
 
