@@ -119,7 +119,7 @@ pub struct BackupArgs {
 pub struct ListArgs {
     /// Policy
     pub policy: Option<String>,
-    /// Only what a restore at this time could use
+    /// Only what a restore at this time would use; without POLICY: the first screen of an incident, a line for each policy
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::args::ListArgs;
 use super::output::{Report, table};
+use super::points;
 use crate::base::Result;
 use crate::base::units::{format_bytes, format_count};
 use crate::jobs::Context;
@@ -12,7 +13,11 @@ use crate::jobs::list::{BackupRow, ListReport, list};
 /// Lists one policy or all.
 pub(super) async fn run(cx: &Context, args: &ListArgs) -> Result<Report> {
     let (report, failure) = list(cx, args.policy.as_deref(), args.at.as_deref()).await?;
-    Ok(Report::new(&report, text(&report, args.policy.is_none()))?.failing(failure))
+    let text = match (&args.policy, &args.at) {
+        (None, Some(at)) => points::text(&report, at),
+        _ => text(&report, args.policy.is_none()),
+    };
+    Ok(Report::new(&report, text)?.failing(failure))
 }
 
 fn text(report: &ListReport, with_policy: bool) -> String {

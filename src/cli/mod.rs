@@ -6,6 +6,7 @@ mod doctor;
 mod list;
 mod output;
 mod pins;
+mod points;
 mod policy;
 mod progress;
 mod prune;

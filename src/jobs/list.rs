@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::Context;
+use super::points::{self, Point};
 use super::select;
 use super::source::{SnapshotSummary, SourceSummary};
 use super::toc::Toc;
@@ -118,11 +119,14 @@ pub struct ListReport {
     pub backups: Vec<BackupRow>,
     /// Backups marked for removal.
     pub marked: Vec<MarkedRow>,
+    /// With a time and without a policy: what each policy has for that time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<Point>,
     /// Heads that cannot be read, and policies whose store cannot: sentences.
     pub problems: Vec<String>,
 }
 
-/// Lists one policy, or all of them; with `at`, for each policy the one backup that a restore at that time would use.
+/// Lists one policy, or all of them; with `at`, for each policy the one backup that a restore at that time would use ([`points`]).
 pub async fn list(cx: &Context, policy: Option<&str>, at: Option<&str>) -> Result<(ListReport, Option<Error>)> {
     let mut report = ListReport::default();
     if let Some(name) = policy {
@@ -133,10 +137,13 @@ pub async fn list(cx: &Context, policy: Option<&str>, at: Option<&str>) -> Resul
             .map(|first| Error::integrity(format!("{} backups cannot be read; the first: {first}", report.problems.len())));
         return Ok((report, failure));
     }
+    if let Some(at) = at {
+        return points::points(cx, at).await;
+    }
     // One policy's trouble must not hide the backups of the others.
     let mut failure = None;
     for name in cx.names().await? {
-        match list_one(cx, &name, at, &mut report).await {
+        match list_one(cx, &name, None, &mut report).await {
             Ok(()) => {}
             Err(error) => {
                 report.problems.push(format!("{name}: {error}"));
@@ -176,7 +183,7 @@ async fn list_one(cx: &Context, name: &str, at: Option<&str>, report: &mut ListR
     Ok(())
 }
 
-fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<BackupRow> {
+pub(super) fn row(policy: &str, head: &Head, proofs: &Proofs, pins: &[Pin]) -> Result<BackupRow> {
     let source = SourceSummary::of(head)?;
     let set = source.snapshots();
     Ok(BackupRow {

@@ -16,6 +16,7 @@ pub mod history;
 pub mod list;
 pub mod mark;
 pub mod pins;
+pub mod points;
 pub mod prune;
 pub mod references;
 pub mod restore;

@@ -20,6 +20,7 @@ mod main_job;
 mod misled;
 mod notify;
 mod operations;
+mod points;
 mod policies;
 mod rds;
 mod readme;
