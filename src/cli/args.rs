@@ -84,6 +84,9 @@ pub enum Command {
     /// Talk to the database and the store, and say what to fix
     #[command(after_help = DOCTOR_CODES)]
     Doctor(DoctorArgs),
+    /// Print what AWS must allow the role of pgkeep, as a policy document of IAM
+    #[command(after_help = POLICY_CODES)]
+    IamPolicy(IamPolicyArgs),
     /// Run every policy by its schedule, until stopped
     #[command(after_help = SERVE_CODES)]
     Serve(ServeArgs),
@@ -321,6 +324,13 @@ pub struct DoctorArgs {
     /// Also send a test to everybody who hears about failures
     #[arg(long)]
     pub notify: bool,
+}
+
+/// `pgkeep iam-policy`.
+#[derive(Debug, Args)]
+pub struct IamPolicyArgs {
+    /// Policy [default: all]
+    pub policy: Option<String>,
 }
 
 /// `pgkeep serve`.

@@ -3,6 +3,7 @@
 pub mod args;
 mod backup;
 mod doctor;
+mod iam_policy;
 mod list;
 mod output;
 mod pins;
@@ -153,6 +154,7 @@ const fn name(command: &Command) -> &'static str {
         Command::Unpin(_) => "unpin",
         Command::Status(_) => "status",
         Command::Doctor(_) => "doctor",
+        Command::IamPolicy(_) => "iam-policy",
         Command::Serve(_) => "serve",
         Command::Policy(PolicyCommand::Check { .. }) => "policy check",
         Command::Policy(PolicyCommand::Explain { .. }) => "policy explain",
@@ -176,6 +178,7 @@ async fn dispatch(cx: &Context, cli: Cli) -> Result<Option<Report>> {
         Command::Unpin(args) => pins::unpin(cx, &args).await?,
         Command::Status(args) => cx.shutdown.guard(status::run(cx, &args)).await?,
         Command::Doctor(args) => cx.shutdown.guard(doctor::run(cx, &args)).await?,
+        Command::IamPolicy(args) => cx.shutdown.guard(iam_policy::run(cx, &args)).await?,
         Command::Serve(args) => {
             serve::run(cx, &args).await?;
             return Ok(None);

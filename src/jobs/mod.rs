@@ -13,6 +13,7 @@ pub mod due;
 mod export;
 pub mod health;
 pub mod history;
+pub mod iam;
 pub mod list;
 pub mod mark;
 pub mod pins;

@@ -13,6 +13,7 @@ mod elsewhere;
 mod every_catalog;
 mod export;
 mod generated;
+mod iam;
 mod incidents;
 mod labels;
 mod lesser;
