@@ -116,7 +116,7 @@ async fn prune_by_schedule(home: &Home) -> Ended {
         shutdown: Shutdown::new(),
         policies: Some(policies.clone()),
         store: None,
-        env: Environment::Process,
+        env: Environment::process(),
         in_force: None,
         attendant: run::nobody(),
     };
