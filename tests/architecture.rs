@@ -34,6 +34,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("aws_sdk_rds", &["cloud/"]),
     ("aws_sdk_ssm", &["cloud/"]),
     ("aws_sdk_secretsmanager", &["cloud/"]),
+    ("aws_sdk_sts", &["cloud/"]),
     ("tokio_postgres", &["pg/"]),
     ("tokio_postgres_rustls", &["pg/"]),
     ("clap", &["cli/", "main.rs"]),

@@ -2,6 +2,7 @@
 //!
 //! [`aws`] has what all of them share: configuration and credentials as every AWS tool finds them, and one mapping of AWS's errors to ours.
 
+pub mod account;
 pub mod aws;
 pub mod device;
 pub mod ebs;

@@ -40,6 +40,8 @@ pub struct Belonging {
     pub vault: String,
     /// The backup.
     pub backup: BackupId,
+    /// The account of AWS that the snapshots are in, where the backup says so; no tag.
+    pub account: Option<String>,
 }
 
 impl Belonging {
@@ -73,6 +75,7 @@ mod tests {
             policy: "volumes".to_owned(),
             vault: "0123".to_owned(),
             backup: backup.parse().expect("id"),
+            account: None,
         };
         let (ours, other) = (of("20261122T021500Z-7f3a"), of("20261122T021500Z-7f3b"));
         let mut tags = ours.tags();

@@ -113,6 +113,9 @@ pub struct DatabaseSummary {
 /// A set of snapshots that AWS keeps. It must name every snapshot that the backup owns: a prune deletes by it when the contents are gone already.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotSummary {
+    /// The account of AWS that the snapshots are in; the first versions did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Region of the originals.
     pub region: String,
     /// What was snapshotted, for people: an instance, a cluster, a number of volumes.

@@ -1,5 +1,6 @@
 //! EBS volumes as a source, through the real binary, against the AWS endpoint of the tests.
 
+mod account;
 mod backup;
 mod faults;
 mod keep;

@@ -16,6 +16,8 @@ const OPERATIONS: &[(&str, &str, &[&str])] = &[
     ("send_command", "ssm", &["ssm:SendCommand"]),
     ("get_command_invocation", "ssm", &["ssm:GetCommandInvocation"]),
     ("cancel_command", "ssm", &["ssm:CancelCommand"]),
+    // Whoever has credentials may ask whose they are.
+    ("get_caller_identity", "sts", &[]),
     ("publish", "sns", &["sns:Publish"]),
     ("get_object", "s3", &["s3:GetObject", "kms:Decrypt"]),
     ("head_object", "s3", &["s3:GetObject"]),

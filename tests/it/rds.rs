@@ -9,8 +9,8 @@ use std::time::Duration;
 use pgkeep::base::ids::random_hex;
 use serde_json::{Value, json};
 
-use crate::support::aws::{Aws, fault, simulate, texts};
-use crate::support::cli::{Home, StoreKind};
+use crate::support::aws::{Aws, credentials_of, fault, simulate, texts};
+use crate::support::cli::{Home, StoreKind, finish};
 
 const RDS: Aws = Aws::new("rds", "eu-west-1");
 const COPIES: Aws = Aws::new("rds", "eu-central-1");
@@ -349,6 +349,12 @@ fn a_prune_deletes_only_what_is_ours_and_waits_for_what_is_busy() {
     home.run(&["prune", "prod", "--yes"]).exits(0);
     assert_eq!(world.snapshots(RDS).len(), 4, "undelete works until the sweep");
     sleep(Duration::from_millis(1500));
+    for args in [&["prune", "prod", "--yes"][..], &["verify", "prod"], &["restore", "prod", "--to-instance", "again", "--plan"]] {
+        let mut command = home.command(args);
+        command.envs(credentials_of("222222222222"));
+        finish(command, args).exits(4).says(&["the credentials are of account 222222222222"]);
+    }
+    assert_eq!(world.snapshots(RDS).len(), 4, "what another account does not have is not gone");
     let delete = format!("Action=DeleteDBSnapshot DBSnapshotIdentifier={}", made[0]);
     fault(&delete, "InvalidDBSnapshotState", 400, 1);
     let swept = home.json(&["prune", "prod", "--yes"]);

@@ -18,6 +18,8 @@ const DELETIONS: usize = 4;
 pub struct Snapshot {
     /// `snap-…`.
     pub id: String,
+    /// The account that it is in.
+    pub account: Option<String>,
     /// The volume; of copies in other regions AWS tells a made-up one.
     pub volume: String,
     /// Size of the volume, in GiB.
@@ -83,6 +85,7 @@ impl TryFrom<types::Snapshot> for Snapshot {
             kms_key_id: s.kms_key_id,
             archived: s.storage_tier == Some(types::StorageTier::Archive),
             tags: read_tags(s.tags),
+            account: s.owner_id,
             volume: s.volume_id.unwrap_or_default(),
             id: s.snapshot_id.ok_or_else(|| missing("the id of a snapshot"))?,
         })
@@ -103,6 +106,7 @@ impl TryFrom<types::SnapshotInfo> for Snapshot {
             kms_key_id: None,
             archived: false,
             tags: read_tags(s.tags),
+            account: s.owner_id,
             volume: s.volume_id.unwrap_or_default(),
             id: s.snapshot_id.ok_or_else(|| missing("the id of a snapshot"))?,
         })
@@ -158,6 +162,7 @@ impl Ebs {
         let answer = request.send().await.map_err(|e| failed(&what, "ec2:CreateSnapshot and ec2:CreateTags", e))?;
         Ok(Snapshot {
             id: answer.snapshot_id.ok_or_else(|| missing("the id of a snapshot"))?,
+            account: answer.owner_id,
             volume: volume.to_owned(),
             size_gib: size(answer.volume_size),
             state: State::of(answer.state.as_ref()),

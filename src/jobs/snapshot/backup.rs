@@ -28,6 +28,7 @@ pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, rec
             policy: work.vault.policy().to_owned(),
             vault: work.vault.info().vault_id.clone(),
             backup: work.id.clone(),
+            account: None,
         },
         label: work.options.label.clone(),
         commands: Commands::default(),
@@ -130,6 +131,7 @@ mod tests {
             copy_of: None,
         };
         SnapshotSummary {
+            account: None,
             region: "eu-west-1".to_owned(),
             of: "i-1".to_owned(),
             consistent_set: true,

@@ -29,7 +29,7 @@ impl Outside for Custody<'_> {
         let summary = SourceSummary::of(head)?;
         let Some(set) = summary.snapshots() else { return Ok(None) };
         let snapshots = of_summary(self.cx, &summary, self.policy)?;
-        let released = snapshots.release(&belonging(self.vault, head), &set.snapshots).await?;
+        let released = snapshots.release(&belonging(self.vault, head, set), &set.snapshots).await?;
         for id in &released.left {
             tracing::warn!(backup = %head.backup, snapshot = id, "the snapshot no longer carries our tags and was left alone");
         }

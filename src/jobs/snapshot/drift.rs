@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::presence::belonging;
 use super::{Owned, Snapshots, of_policy};
 use crate::base::Result;
 use crate::base::ids::{BackupId, RunId};
@@ -81,7 +82,7 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
     let known: HashSet<(&str, &str)> = named.iter().map(|(_, s)| (s.region.as_str(), s.id.as_str())).collect();
     let listed: HashSet<&BackupId> = listing.backups.iter().map(|h| &h.backup).collect();
     let lost = named.iter().filter(|(b, s)| listed.contains(b) && !there.contains(&(s.region.as_str(), s.id.as_str())));
-    let missing = missing(vault, snapshots.as_ref(), lost).await?;
+    let missing = missing(vault, snapshots.as_ref(), listing, lost).await?;
     let unknown = owned.iter().filter(|o| !known.contains(&(o.region.as_str(), o.id.as_str()))).map(|o| Unknown {
         region: o.region.clone(),
         snapshot: o.id.clone(),
@@ -97,6 +98,7 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
 async fn missing(
     vault: &Vault,
     snapshots: &dyn Snapshots,
+    listing: &Listing,
     lost: impl Iterator<Item = &(BackupId, SnapshotRef)>,
 ) -> Result<Vec<Missing>> {
     let mut by_backup: BTreeMap<&BackupId, Vec<SnapshotRef>> = BTreeMap::new();
@@ -105,8 +107,10 @@ async fn missing(
     }
     let mut missing = Vec::new();
     for (backup, refs) in by_backup {
-        let (policy, id) = (vault.policy().to_owned(), vault.info().vault_id.clone());
-        let findings = snapshots.presence(&Belonging { policy, vault: id, backup: backup.clone() }, &refs).await?;
+        let Some(head) = listing.backups.iter().find(|h| h.backup == *backup) else { continue };
+        let summary = SourceSummary::of(head)?;
+        let Some(set) = summary.snapshots() else { continue };
+        let findings = snapshots.presence(&belonging(vault, head, set), &refs).await?;
         missing.extend(refs.into_iter().map(|s| Missing {
             backup: backup.clone(),
             untagged: findings.iter().all(|f| f.object != s.id || f.severity != Severity::Damage),
@@ -129,7 +133,7 @@ pub(super) async fn left_by_runs(vault: &Vault, snapshots: &dyn Snapshots, own: 
     }
     let listing = Listing::read(vault).await?;
     let ended = ended_without_backup(vault, &owned, &listing, Some(own)).await?;
-    Ok(ended.into_iter().map(|backup| Belonging { policy: policy.clone(), vault: id.clone(), backup }).collect())
+    Ok(ended.into_iter().map(|backup| Belonging { policy: policy.clone(), vault: id.clone(), backup, account: None }).collect())
 }
 
 /// Backups of `owned` that this vault has a run of, which ended, and neither head nor tombstone. A vault that is a copy of another has no record of the

@@ -4,7 +4,7 @@ use super::{Snapshots, of_summary};
 use crate::base::{Error, Result};
 use crate::cloud::tags::Belonging;
 use crate::jobs::context::Context;
-use crate::jobs::source::{SnapshotRef, SourceSummary};
+use crate::jobs::source::{SnapshotRef, SnapshotSummary, SourceSummary};
 use crate::policy::Policy;
 use crate::repo::Vault;
 use crate::repo::head::Head;
@@ -34,14 +34,19 @@ pub async fn check(cx: &Context, vault: &Vault, policy: Option<&Policy>, head: &
     let Some(set) = summary.snapshots() else { return Ok(None) };
     let snapshots: Box<dyn Snapshots> = of_summary(cx, &summary, policy)?;
     cx.progress.stage("presence", Some(set.bytes()));
-    let findings = snapshots.presence(&belonging(vault, head), &set.snapshots).await?;
+    let findings = snapshots.presence(&belonging(vault, head, set), &set.snapshots).await?;
     cx.progress.advance(set.bytes());
     Ok(Some(findings))
 }
 
-/// Whose the snapshots of `head` are.
-pub fn belonging(vault: &Vault, head: &Head) -> Belonging {
-    Belonging { policy: head.policy.clone(), vault: vault.info().vault_id.clone(), backup: head.backup.clone() }
+/// Whose the snapshots of `head` are, which are `set`.
+pub fn belonging(vault: &Vault, head: &Head, set: &SnapshotSummary) -> Belonging {
+    Belonging {
+        policy: head.policy.clone(),
+        vault: vault.info().vault_id.clone(),
+        backup: head.backup.clone(),
+        account: set.account.clone(),
+    }
 }
 
 /// A finding about one snapshot.

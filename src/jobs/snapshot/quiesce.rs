@@ -322,6 +322,7 @@ mod tests {
                 policy: "volumes".to_owned(),
                 vault: "v".to_owned(),
                 backup: "20261122T021500Z-7f3a".parse().expect("id"),
+                account: None,
             },
             label: None,
             commands: crate::jobs::snapshot::Commands::default(),

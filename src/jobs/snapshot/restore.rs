@@ -221,7 +221,7 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
     let mark = Mark::begin(&vault, &run, &head.backup, "restore", cx.owner("restore")).await?;
     let looked = async {
         let documents = read_contents(&vault, &head).await?.documents;
-        let saved = Saved { belonging: belonging(&vault, &head), head: head.clone(), summary: set.clone(), documents };
+        let saved = Saved { belonging: belonging(&vault, &head, set), head: head.clone(), summary: set.clone(), documents };
         let plan = snapshots.plan(&saved, &target).await?;
         Ok((saved, plan))
     };

@@ -83,3 +83,12 @@ pub(crate) fn texts(xml: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     xml.split(&open).skip(1).filter_map(|rest| rest.split_once(&close)).map(|(text, _)| text.to_owned()).collect()
 }
+
+/// Credentials of another account than the one that the tests use, as names and values of the environment.
+pub(crate) fn credentials_of(account: &str) -> Vec<(&'static str, String)> {
+    let role = format!("arn:aws:iam::{account}:role/other");
+    let answer = Aws::new("sts", "eu-west-1").does("AssumeRole", &[("RoleArn", &role), ("RoleSessionName", "other")]);
+    [("AWS_ACCESS_KEY_ID", "AccessKeyId"), ("AWS_SECRET_ACCESS_KEY", "SecretAccessKey"), ("AWS_SESSION_TOKEN", "SessionToken")]
+        .map(|(name, field)| (name, texts(&answer, field).first().cloned().expect("credentials")))
+        .to_vec()
+}

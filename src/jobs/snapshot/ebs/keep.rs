@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::by_region;
 use crate::base::{Error, Result};
+use crate::cloud::account;
 use crate::cloud::ebs::Ebs;
 use crate::cloud::ebs::snapshots::{Deleted, Snapshot, State};
 use crate::cloud::tags::{self, Belonging, Tags};
@@ -12,11 +13,27 @@ use crate::jobs::snapshot::{Owned, Released};
 use crate::jobs::source::SnapshotRef;
 use crate::repo::verify::Finding;
 
+/// By region, what is wanted and what of it is there; an error where nothing is because the credentials are of another account.
+async fn seen<'a>(
+    belonging: &Belonging,
+    snapshots: &'a [SnapshotRef],
+) -> Result<Vec<(Ebs, Vec<&'a SnapshotRef>, Vec<Snapshot>)>> {
+    let mut all = Vec::new();
+    for (region, wanted) in by_region(snapshots) {
+        let ebs = Ebs::connect(region).await?;
+        let ids: Vec<String> = wanted.iter().map(|s| s.id.clone()).collect();
+        let seen = ebs.snapshots_by_id(&ids).await?;
+        all.push((ebs, wanted, seen));
+    }
+    if let Some((ebs, ..)) = all.first().filter(|_| all.iter().all(|(.., seen)| seen.is_empty())) {
+        account::expect(belonging.account.as_deref(), ebs.region()).await?;
+    }
+    Ok(all)
+}
+
 pub(super) async fn presence(belonging: &Belonging, snapshots: &[SnapshotRef]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for (region, wanted) in by_region(snapshots) {
-        let ids: Vec<String> = wanted.iter().map(|s| s.id.clone()).collect();
-        let seen = Ebs::connect(region).await?.snapshots_by_id(&ids).await?;
+    for (_, wanted, seen) in seen(belonging, snapshots).await? {
         for snapshot in wanted {
             findings.extend(judge(belonging, snapshot, seen.iter().find(|s| s.id == snapshot.id)));
         }
@@ -40,10 +57,7 @@ fn judge(belonging: &Belonging, snapshot: &SnapshotRef, seen: Option<&Snapshot>)
 
 pub(super) async fn release(belonging: &Belonging, snapshots: &[SnapshotRef]) -> Result<Released> {
     let (mut released, mut held) = (Released::default(), Vec::new());
-    for (region, wanted) in by_region(snapshots) {
-        let ebs = Ebs::connect(region).await?;
-        let ids: Vec<String> = wanted.iter().map(|s| s.id.clone()).collect();
-        let seen = ebs.snapshots_by_id(&ids).await?;
+    for (ebs, _, seen) in seen(belonging, snapshots).await? {
         let (ours, others): (Vec<_>, Vec<_>) = seen.into_iter().partition(|s| belonging.marks(&s.tags));
         released.left.extend(others.into_iter().map(|s| s.id));
         let ours: Vec<String> = ours.into_iter().map(|s| s.id).collect();

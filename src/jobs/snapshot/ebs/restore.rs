@@ -10,6 +10,7 @@ use super::{EbsSnapshots, GIB};
 use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
+use crate::cloud::account;
 use crate::cloud::ebs::snapshots::{Snapshot, State};
 use crate::cloud::ebs::volumes::{Instance, NewVolume, Volume, Which};
 use crate::cloud::ebs::{Ebs, region_of_zone};
@@ -72,6 +73,9 @@ impl<'a> Restore<'a> {
         let ids = ids_in(&region, &volumes, &copies.iter().map(|c| (&*c.region, &*c.copy_of, &*c.snapshot)).collect::<Vec<_>>())?;
         let ebs = Ebs::connect(&region).await?;
         let seen = ebs.snapshots_by_id(&ids).await?;
+        if seen.is_empty() {
+            account::expect(saved.belonging.account.as_deref(), &region).await?;
+        }
         let mut this = Self { saved, to, ebs, instance: None, members: Vec::new(), notes: Vec::new() };
         for (document, id) in volumes.into_iter().zip(ids) {
             let snapshot = seen.iter().find(|s| s.id == id).cloned().ok_or_else(|| {

@@ -138,6 +138,7 @@ impl Calls<'_> {
         Ok(Taken {
             consistent_at: snapshots.iter().filter_map(|s| s.started_at).max().unwrap_or(now),
             summary: SnapshotSummary {
+                account: snapshots.iter().find_map(|s| s.account.clone()),
                 region: region.to_owned(),
                 of: selection.describe(),
                 consistent_set: selection.is_consistent(),

@@ -17,6 +17,7 @@ use super::{Order, Owned, Permission, Released, Saved, Snapshots, Taken};
 use crate::base::ids::{BackupId, RunId};
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
+use crate::cloud::account;
 use crate::cloud::rds::settings::Settings;
 use crate::cloud::rds::snapshots::Snapshot;
 use crate::cloud::rds::{self, Rds, Unit};
@@ -142,6 +143,24 @@ impl RdsSnapshots {
         })
     }
 
+    /// Each of these snapshots, as far as it is there; an error where none is because the credentials are of another account.
+    async fn found<'a>(
+        &self,
+        belonging: &Belonging,
+        snapshots: &'a [SnapshotRef],
+    ) -> Result<Vec<(&'a SnapshotRef, Option<(Rds, Snapshot)>)>> {
+        let mut all = Vec::with_capacity(snapshots.len());
+        for named in snapshots {
+            let rds = Rds::connect(&named.region).await?;
+            let found = rds.any_snapshot(&named.id).await?;
+            all.push((named, found.map(|found| (rds, found))));
+        }
+        if let Some(named) = snapshots.first().filter(|_| all.iter().all(|(_, found)| found.is_none())) {
+            account::expect(belonging.account.as_deref(), &named.region).await?;
+        }
+        Ok(all)
+    }
+
     async fn owned_in(&self, region: &str) -> Result<Vec<(Rds, Snapshot)>> {
         let rds = Rds::connect(region).await?;
         let found = rds.manual_snapshots().await?;
@@ -234,6 +253,8 @@ impl Snapshots for RdsSnapshots {
             // RDS says which instant it shows once it is complete.
             consistent_at: self.cx.clock.now(),
             summary: SnapshotSummary {
+                // Said by the ARN of what is complete.
+                account: None,
                 region: source.region.clone(),
                 of: format!("{} {of}", unit.noun()),
                 consistent_set: true,
@@ -261,6 +282,7 @@ impl Snapshots for RdsSnapshots {
         })
         .await?;
         progress.advance(total.saturating_sub(told));
+        taken.summary.account = account::of_arn(&done.arn).map(str::to_owned);
         if let Some(shows) = done.shows {
             taken.consistent_at = shows;
         }
@@ -287,8 +309,8 @@ impl Snapshots for RdsSnapshots {
 
     async fn presence(&self, belonging: &Belonging, snapshots: &[SnapshotRef]) -> Result<Vec<Finding>> {
         let mut findings = Vec::new();
-        for named in snapshots {
-            match Rds::connect(&named.region).await?.any_snapshot(&named.id).await? {
+        for (named, found) in self.found(belonging, snapshots).await? {
+            match found.map(|(_, found)| found) {
                 None => findings.push(finding("snapshot-missing", named, "is gone")),
                 Some(found) if !found.is_available() => {
                     findings.push(finding("snapshot-incomplete", named, &format!("is '{}'", found.status)));
@@ -305,9 +327,8 @@ impl Snapshots for RdsSnapshots {
 
     async fn release(&self, belonging: &Belonging, snapshots: &[SnapshotRef]) -> Result<Released> {
         let mut released = Released::default();
-        for named in snapshots {
-            let rds = Rds::connect(&named.region).await?;
-            let Some(found) = rds.any_snapshot(&named.id).await? else { continue };
+        for (named, found) in self.found(belonging, snapshots).await? {
+            let Some((rds, found)) = found else { continue };
             if !belonging.marks(&found.tags) {
                 released.left.push(named.id.clone());
                 continue;
@@ -363,6 +384,7 @@ mod tests {
                 policy: policy.to_owned(),
                 vault: "v".to_owned(),
                 backup: "20261122T021500Z-7f3a".parse().expect("id"),
+                account: None,
             })
         };
         assert_eq!(of("harena-db"), "pgkeep-harena-db-20261122t021500z-7f3a");

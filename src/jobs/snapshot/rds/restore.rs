@@ -11,6 +11,7 @@ use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
 use crate::base::units::format_duration;
 use crate::base::{Error, Result};
+use crate::cloud::account;
 use crate::cloud::rds::restore::Origin;
 use crate::cloud::rds::settings::{ClusterSettings, InstanceSettings, Settings};
 use crate::cloud::rds::{self, Rds, Unit, Window};
@@ -214,8 +215,11 @@ async fn origin_of_snapshot(rds: &Rds, unit: Unit, saved: &Saved, region: &str) 
     match rds.snapshot(unit, &named.id).await? {
         Some(found) if found.is_available() => Ok(Origin::Snapshot(named.id.clone())),
         Some(found) => Err(Error::conflict(format!("snapshot {} in {region} is '{}'", named.id, found.status))),
-        None => Err(Error::integrity(format!("snapshot {} in {region} is gone", named.id))
-            .hint("choose another backup, or a copy in another region with --to-region")),
+        None => {
+            account::expect(saved.belonging.account.as_deref(), region).await?;
+            Err(Error::integrity(format!("snapshot {} in {region} is gone", named.id))
+                .hint("choose another backup, or a copy in another region with --to-region"))
+        }
     }
 }
 
