@@ -72,7 +72,8 @@ pub struct Recorder {
 
 impl Recorder {
     /// Writes the record as `running`.
-    pub async fn start(cx: &Context, vault: &Vault, record: Run) -> Result<Self> {
+    pub async fn start(cx: &Context, vault: &Vault, mut record: Run) -> Result<Self> {
+        record.vault = Some(vault.describe());
         let (kind, mut saves) = (record.kind, true);
         match record.save(vault).await {
             Ok(()) => {}

@@ -175,6 +175,9 @@ pub struct Run {
     pub label: Option<String>,
     /// Where it ran.
     pub host: String,
+    /// The vault that it is a run of, as its store names it. A copy of the vault has this record too, and is not that vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<String>,
     /// The backup that it made, verified or restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
@@ -209,6 +212,7 @@ impl Run {
             hooks: Vec::new(),
             label: label.map(str::to_owned),
             host: host.to_owned(),
+            vault: None,
             backup: None,
             error: None,
             stages: Vec::new(),

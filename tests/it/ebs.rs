@@ -4,5 +4,6 @@ mod account;
 mod backup;
 mod faults;
 mod keep;
+mod left;
 mod restore;
 mod support;

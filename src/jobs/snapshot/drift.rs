@@ -136,8 +136,8 @@ pub(super) async fn left_by_runs(vault: &Vault, snapshots: &dyn Snapshots, own: 
     Ok(ended.into_iter().map(|backup| Belonging { policy: policy.clone(), vault: id.clone(), backup, account: None }).collect())
 }
 
-/// Backups of `owned` that this vault has a run of, which ended, and neither head nor tombstone. A vault that is a copy of another has no record of the
-/// other's later runs, and so leaves their snapshots alone.
+/// Backups of `owned` that this vault has a run of, which ended, and neither head nor tombstone. A vault that is a copy of another may have the record of
+/// a run that went on in the other, and committed there: only what this very vault recorded counts.
 async fn ended_without_backup(
     vault: &Vault,
     owned: &[Owned],
@@ -151,10 +151,10 @@ async fn ended_without_backup(
     let pending = lease::pending(vault).await?;
     let may_go = |b: &&BackupId| !exist.contains(b) && !pending.contains(b) && Some(*b) != own;
     let candidates: BTreeSet<&BackupId> = owned.iter().filter_map(|o| o.backup.as_ref()).filter(may_go).collect();
-    let mut ended = BTreeSet::new();
+    let (here, mut ended) = (vault.describe(), BTreeSet::new());
     for backup in candidates {
         let record = runs::find(vault, &RunId::from(backup)).await?;
-        if record.is_some_and(|run| run.state != RunState::Running) {
+        if record.is_some_and(|run| run.state != RunState::Running && run.vault.as_deref() == Some(here.as_str())) {
             ended.insert(backup.clone());
         }
     }
