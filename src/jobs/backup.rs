@@ -151,7 +151,7 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
             Some(slot) => Some(due::claim(cx, vault, &lease, policy, RunKind::Backup, slot, &run).await?),
             None => None,
         };
-        let mut recorder = start(cx, vault, id, options, claim).await?;
+        let mut recorder = start(cx, vault, Some(policy), id, options, claim).await?;
         let outcome = shutdown.bound(async {
             let found = match found {
                 Some(found) => found,
@@ -186,7 +186,7 @@ async fn record_failure(cx: &Context, place: &Place, id: &BackupId, options: &Ba
     let Ok(vault) = Vault::open(place.store.clone(), &place.name, cx.clock.clone()).await else {
         return error;
     };
-    match start(cx, &vault, id, options, None).await {
+    match start(cx, &vault, place.policy.as_ref(), id, options, None).await {
         Ok(recorder) => {
             recorder.end::<()>(Err(error), |()| None).await.err().unwrap_or_else(|| Error::internal("the failure was lost"))
         }
@@ -197,10 +197,19 @@ async fn record_failure(cx: &Context, place: &Place, id: &BackupId, options: &Ba
     }
 }
 
-async fn start(cx: &Context, vault: &Vault, id: &BackupId, options: &BackupOptions, claim: Option<Claim>) -> Result<Recorder> {
+async fn start(
+    cx: &Context,
+    vault: &Vault,
+    policy: Option<&Policy>,
+    id: &BackupId,
+    options: &BackupOptions,
+    claim: Option<Claim>,
+) -> Result<Recorder> {
     let mut record = run::record(cx, &options.order, RunId::from(id), RunKind::Backup, claim);
     record.label.clone_from(&options.label);
     record.backup = Some(id.clone());
+    // Before the first snapshot: whoever finds this run killed may have a policy of other regions.
+    record.regions = policy.map(|p| p.source.regions()).unwrap_or_default();
     Recorder::start(cx, vault, record).await
 }
 

@@ -1,6 +1,6 @@
 //! A validated policy: what the rest of the program works with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -172,6 +172,16 @@ impl Source {
             Self::Ebs(_) => "ebs",
             Self::Rds(_) => "rds",
         }
+    }
+
+    /// Regions of AWS in which its backups have snapshots.
+    pub fn regions(&self) -> BTreeSet<String> {
+        let (region, copy_to) = match self {
+            Self::Postgres(_) => return BTreeSet::new(),
+            Self::Ebs(source) => (&source.region, &source.copy_to),
+            Self::Rds(source) => (&source.region, &source.copy_to),
+        };
+        copy_to.iter().chain([region]).cloned().collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The history of attempts, failed ones too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -178,6 +178,9 @@ pub struct Run {
     /// The vault that it is a run of, as its store names it. A copy of the vault has this record too, and is not that vault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<String>,
+    /// Regions of AWS in which it may leave snapshots, those of copies included.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub regions: BTreeSet<String>,
     /// The backup that it made, verified or restored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupId>,
@@ -213,6 +216,7 @@ impl Run {
             label: label.map(str::to_owned),
             host: host.to_owned(),
             vault: None,
+            regions: BTreeSet::new(),
             backup: None,
             error: None,
             stages: Vec::new(),

@@ -86,8 +86,8 @@ async fn abandon(snapshots: &dyn Snapshots, belonging: &Belonging) {
 
 /// Deletes what earlier runs of this vault left behind when they were killed or could not clean up.
 async fn clear(work: &Work<'_>, snapshots: &dyn Snapshots) -> Result<()> {
-    for left in drift::left_by_runs(work.vault, snapshots, work.id).await? {
-        match snapshots.abandon(&left, &BTreeSet::new()).await {
+    for (left, regions) in drift::left_by_runs(work.vault, snapshots, work.policy, work.id).await? {
+        match snapshots.abandon(&left, &regions).await {
             Ok(n) => {
                 tracing::info!(backup = %left.backup, snapshots = n, "the snapshots of an earlier run that did not end were deleted");
             }

@@ -9,6 +9,7 @@ use super::presence::belonging;
 use super::{Owned, Snapshots, of_policy};
 use crate::base::Result;
 use crate::base::ids::{BackupId, RunId};
+use crate::base::limits::STORE_CONCURRENCY;
 use crate::cloud::tags::Belonging;
 use crate::jobs::context::Context;
 use crate::jobs::source::{SnapshotRef, SourceSummary};
@@ -20,6 +21,9 @@ use crate::repo::lease;
 use crate::repo::listing::Listing;
 use crate::repo::runs::{self, RunState};
 use crate::repo::verify::Severity;
+
+/// Runs whose records are asked for regions, the newest: as many as are read at once.
+const RUNS: usize = STORE_CONCURRENCY;
 
 /// What does not fit together.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -50,7 +54,7 @@ pub struct Unknown {
     pub backup: Option<BackupId>,
     /// When it was started.
     pub started_at: Option<Timestamp>,
-    /// Whether a run of this vault that did not end left it: the next backup deletes it.
+    /// Whether a run of this vault that made no backup left it, where the next backup looks: that deletes it.
     pub left_by_run: bool,
 }
 
@@ -76,7 +80,7 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
     }
     let snapshots = of_policy(cx, policy)?;
     let named = named(listing, policy.source.kind())?;
-    let owned = snapshots.owned(vault.policy(), &vault.info().vault_id, &regions(&named)).await?;
+    let (owned, reach) = owned(vault, snapshots.as_ref(), policy, &regions(&named)).await?;
     let ended = ended_without_backup(vault, &owned, listing, None).await?;
     let there: HashSet<(&str, &str)> = owned.iter().map(|o| (o.region.as_str(), o.id.as_str())).collect();
     let known: HashSet<(&str, &str)> = named.iter().map(|(_, s)| (s.region.as_str(), s.id.as_str())).collect();
@@ -89,9 +93,32 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
         of: o.of.clone(),
         backup: o.backup.clone(),
         started_at: o.started_at,
-        left_by_run: o.backup.as_ref().is_some_and(|b| ended.contains(b)),
+        left_by_run: reach.contains(&o.region) && o.backup.as_ref().is_some_and(|b| ended.contains(b)),
     });
     Ok(Some(Drift { missing, unknown: unknown.collect() }))
+}
+
+/// The vault's snapshots, in `certain` and wherever the next backup will look for what runs left: in the regions of the policy and those that the newest
+/// runs recorded, which are given too. A region that left the policy may be closed to this role by now, and nothing says that there is anything.
+async fn owned(
+    vault: &Vault,
+    snapshots: &dyn Snapshots,
+    policy: &Policy,
+    certain: &BTreeSet<String>,
+) -> Result<(Vec<Owned>, BTreeSet<String>)> {
+    let (name, id) = (vault.policy(), &vault.info().vault_id);
+    let mut reach = policy.source.regions();
+    let asked = &reach | certain;
+    let mut owned = snapshots.owned(name, id, &asked).await?;
+    let recorded: BTreeSet<String> = runs::newest(vault, RUNS).await?.into_iter().flat_map(|run| run.regions).collect();
+    for region in recorded.difference(&asked) {
+        match snapshots.owned(name, id, &BTreeSet::from([region.clone()])).await {
+            Ok(found) => owned.extend(found.into_iter().filter(|o| o.region == *region)),
+            Err(error) => tracing::warn!(%error, region, "whether earlier runs left snapshots in this region is not known"),
+        }
+    }
+    reach.extend(recorded);
+    Ok((owned, reach))
 }
 
 /// Of snapshots that were not found by their tags: which are gone, and which are only untagged.
@@ -122,18 +149,28 @@ async fn missing(
     Ok(missing)
 }
 
-/// Backups that runs of this vault began, that do not exist, and of which snapshots are there. The caller holds the lease and is the run `own`: no
-/// other run goes on.
-pub(super) async fn left_by_runs(vault: &Vault, snapshots: &dyn Snapshots, own: &BackupId) -> Result<Vec<Belonging>> {
-    let (policy, id) = (vault.policy().to_owned(), vault.info().vault_id.clone());
+/// Backups that runs of this vault began, that do not exist, and of which snapshots are there, with the regions of these. The caller holds the lease and
+/// is the run `own`: no other run goes on.
+pub(super) async fn left_by_runs(
+    vault: &Vault,
+    snapshots: &dyn Snapshots,
+    policy: &Policy,
+    own: &BackupId,
+) -> Result<Vec<(Belonging, BTreeSet<String>)>> {
     // Snapshots before heads: what was committed in between is not taken for left behind.
-    let owned = snapshots.owned(&policy, &id, &BTreeSet::new()).await?;
+    let (owned, _) = owned(vault, snapshots, policy, &BTreeSet::new()).await?;
     if owned.iter().all(|o| o.backup.as_ref() == Some(own)) {
         return Ok(Vec::new());
     }
     let listing = Listing::read(vault).await?;
     let ended = ended_without_backup(vault, &owned, &listing, Some(own)).await?;
-    Ok(ended.into_iter().map(|backup| Belonging { policy: policy.clone(), vault: id.clone(), backup, account: None }).collect())
+    let left = ended.into_iter().map(|backup| {
+        let of_backup = owned.iter().filter(|o| o.backup.as_ref() == Some(&backup));
+        let regions = of_backup.map(|o| o.region.clone()).collect();
+        let (policy, vault) = (vault.policy().to_owned(), vault.info().vault_id.clone());
+        (Belonging { policy, vault, backup, account: None }, regions)
+    });
+    Ok(left.collect())
 }
 
 /// Backups of `owned` that this vault has a run of, which ended, and neither head nor tombstone. A vault that is a copy of another may have the record of

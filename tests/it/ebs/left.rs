@@ -1,4 +1,8 @@
-//! What runs left in AWS, where a vault was copied meanwhile.
+//! What runs left in AWS, where a vault was copied or a policy lost a region meanwhile.
+
+#![allow(clippy::disallowed_methods, reason = "real processes run in real time")]
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -40,4 +44,26 @@ async fn a_copy_of_a_vault_leaves_alone_what_the_original_made() {
     assert_eq!((drift[0]["backup"].as_str(), drift[0]["left_by_run"].as_bool()), (Some(made.as_str()), Some(false)));
     assert_eq!(cloud.snapshots().await.len(), 2);
     cloud.home.run(&["verify", "volumes", "--level", "presence"]).exits(0);
+}
+
+#[tokio::test]
+async fn what_a_killed_run_left_in_a_region_that_left_the_policy_is_deleted_too() {
+    let (cloud, other) = (Cloud::new("ap-southeast-3").await, Cloud::new("eu-central-2").await);
+    let volumes = format!("volume_ids = [\"{}\"]", volume(&cloud).await);
+    other.settings(&json!({ "snapshot_seconds": 600 }));
+    cloud.policy("volumes", &format!("{volumes}\ncopy_to = [\"{}\"]", other.region), "");
+    let mut child = cloud.home.command(&["backup", "volumes"]).spawn().expect("start");
+    let begun = Instant::now();
+    while other.snapshots().await.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the copy never came");
+        tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>()).await.expect_err("time passes");
+    }
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    cloud.policy("volumes", &volumes, "");
+    let unknown = cloud.home.json(&["prune", "volumes", "--plan"])["drift"]["unknown"].clone();
+    assert!(unknown.to_string().contains(other.region), "{unknown}");
+    cloud.home.json(&["backup", "volumes"]);
+    assert_eq!((cloud.snapshots().await.len(), other.snapshots().await.len()), (1, 0));
+    assert_eq!(cloud.home.json(&["prune", "volumes", "--plan"])["drift"], json!({ "unknown": [], "missing": [] }));
 }
