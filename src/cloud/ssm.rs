@@ -73,17 +73,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An error of kind `Gate` unless the command succeeded.
+    /// An error of kind `Gate` unless the command succeeded. It does not quote the output, which may hold anything, secrets too.
     pub fn check(&self, instance: &str) -> Result<()> {
         let how = match (self.status.as_str(), self.exit_code) {
             ("Success", Some(0) | None) => return Ok(()),
             (_, Some(code)) if code != 0 => format!("failed with exit code {code}"),
             (status, _) => format!("ended as '{status}'"),
         };
-        let last = self.output.lines().last().map(|line| format!(": {line}")).unwrap_or_default();
         let hint =
             format!("`aws ssm get-command-invocation --command-id {} --instance-id {instance}` shows all of it", self.command_id);
-        Err(Error::gate(format!("the command on {instance} {how}{last}")).hint(hint))
+        Err(Error::gate(format!("the command on {instance} {how}")).hint(hint))
     }
 }
 

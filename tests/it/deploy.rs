@@ -164,6 +164,7 @@ fn the_systemd_unit_is_valid_and_locked_down() {
         ("ProtectSystem", "strict"),
         ("CapabilityBoundingSet", ""),
         ("Restart", "always"),
+        ("KillMode", "control-group"),
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("EnvironmentFile", "-/etc/pgkeep/pgkeep.env"),
     ] {

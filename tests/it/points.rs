@@ -92,11 +92,8 @@ async fn a_damaged_point_names_the_sound_one_before_it() {
     let name = "a-policy-of-a-name-that-leaves-no-room-in-a-line";
     let sound = home.json(&["backup", name]);
     source.connect().await.batch_execute("UPDATE finance.accounts SET credit_limit = 1").await.expect("change");
-    home.json(&["backup", name]);
-    let newest = home.vault(name).join("backups");
-    let mut ids: Vec<_> = newest.read_dir().expect("backups").map(|e| e.expect("entry").path()).collect();
-    ids.sort();
-    let contents = ids.last().expect("a backup").join("contents");
+    let damaged = home.json(&["backup", name]);
+    let contents = home.vault(name).join("backups").join(damaged["backup"].as_str().expect("id")).join("contents");
     let mut bytes = std::fs::read(&contents).expect("read");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;

@@ -2,7 +2,7 @@
 //!
 //! The thaw is run by us after the calls, also when they fail and when the run is cancelled. For the case that we are killed in between, a process of its
 //! own waits beside the application from before the freeze on, and thaws when its time is over or when it is asked to end (systemd does so with all
-//! processes of a service that died). Ours coming first, it is told to go.
+//! processes of a service that died, if its unit says `KillMode=control-group`). Ours coming first, it is told to go.
 
 use std::process::Stdio;
 use std::sync::{Arc, PoisonError};
@@ -302,7 +302,7 @@ fn thaw_script(thaw: &HookCommand, rest: &Rest<'_>) -> Vec<String> {
     vec![
         "set -e".to_owned(),
         words(thaw).iter().map(|w| quote(w)).collect::<Vec<_>>().join(" "),
-        format!("if [ -s {file} ]; then kill -9 -- \"-$(cat {file})\" 2>/dev/null || true; rm -f {file}; fi"),
+        format!("if [ -s {file} ]; then kill -9 \"-$(cat {file})\" 2>/dev/null || true; rm -f {file}; fi"),
     ]
 }
 
@@ -389,5 +389,28 @@ mod tests {
         assert_eq!(script[2], "'fsfreeze' '-f' '/my data'\\''s'");
         let checked = std::process::Command::new("/bin/sh").arg("-n").arg("-c").arg(script.join("\n")).status().expect("sh");
         assert!(checked.success(), "{script:?}");
+    }
+
+    #[test]
+    fn the_thaw_on_an_instance_ends_the_process_that_would_do_it_later() {
+        let folder = tempfile::tempdir().expect("folder");
+        let order = order();
+        let settings = Quiesce { on: QuiesceOn::Instance, timeout: Duration::from_secs(600), ..settings(folder.path(), "true") };
+        let rest = Rest { settings: Some(&settings), order: &order, region: "eu-west-1", instances: &["i-1"] };
+        let file = folder.path().join("pid");
+        let here = |script: Vec<String>| script.join("\n").replace(&pid_file(&rest), &file.display().to_string());
+        let sh = |script: &str| std::process::Command::new("/bin/sh").args(["-c", script]).status().expect("sh").success();
+        assert!(sh(&here(freeze_script(&settings, &rest))));
+        let pid = std::fs::read_to_string(&file).expect("pid").trim().to_owned();
+        // A process that ended and that nobody waited for has no command line.
+        let lives = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        assert!(lives(), "it waits");
+        assert!(sh(&here(thaw_script(settings.thaw.as_ref().expect("thaw"), &rest))));
+        let watch = Stopwatch::start();
+        while lives() && watch.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
+        assert!(!lives(), "it is told to go");
+        assert_eq!(std::fs::read_to_string(folder.path().join("log")).expect("log"), "freeze\nthaw\n");
     }
 }

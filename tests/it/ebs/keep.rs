@@ -121,7 +121,8 @@ async fn the_daemon_runs_policies_of_volumes_by_their_schedule() {
     let begun = Instant::now();
     let rows = loop {
         let rows = cloud.home.json(&["list", "scheduled"])["backups"].clone();
-        if rows.as_array().is_some_and(|r| !r.is_empty()) {
+        // The proof is written after the backup exists.
+        if rows[0]["proven"].is_string() {
             break rows;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "no backup came");

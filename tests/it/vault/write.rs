@@ -22,6 +22,8 @@ use pgkeep::repo::runs::{self, Run, RunKind};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::writer::Writer;
 use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 use super::support::*;
 
@@ -237,8 +239,14 @@ async fn a_slow_store_holds_the_reader_back_at_the_budget() {
     let vault = Vault::open_or_create(Arc::<Slow>::clone(&slow), "db", "", clock.clone() as SharedClock).await.unwrap();
     let held = lease(&vault, Purpose::Write).await.unwrap();
     let writer = Writer::begin(&vault, &held, BackupId::generate(held_at()), Arc::new(Silent), Shutdown::new()).await.unwrap();
-    // One row per part, each as large as a part may be; one fits the budget, two do not.
-    let row = |n: u8| [vec![b'a' + n; PART_MAX_BYTES - 1], vec![b'\n']].concat();
+    // One row per part, each as large as a part may be, and as large when it is packed; one fits the budget, two do not.
+    let row = |n: u64| {
+        let mut row = vec![0; PART_MAX_BYTES];
+        StdRng::seed_from_u64(n).fill(&mut row[..]);
+        row.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = 0);
+        row[PART_MAX_BYTES - 1] = b'\n';
+        row
+    };
     let mut group = writer.group("g");
     group.begin("s").unwrap();
     for n in 0..2 {
