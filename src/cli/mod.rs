@@ -65,10 +65,11 @@ pub fn init_logging(cli: &Cli) {
     let global = &cli.global;
     // Whoever reads the daemon's log was not there when it happened.
     let verbose = global.verbose + u8::from(matches!(cli.command, Command::Serve(_)));
+    // What the SDK warns of on its way to credentials, our own error says in one line if it matters.
     let level = match (global.quiet, verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "warn,pgkeep=info",
+        (false, 0) => "warn,aws_config=error",
+        (false, 1) => "warn,aws_config=error,pgkeep=info",
         (false, 2) => "info,pgkeep=debug,tokio_cron_scheduler=warn",
         (false, _) => "debug",
     };
