@@ -14,6 +14,8 @@ pub const BACKUP: &str = "pgkeep:backup";
 pub const SET_SIZE: &str = "pgkeep:set-size";
 /// When the snapshots were asked for, by pgkeep's clock.
 pub const TAKEN_AT: &str = "pgkeep:taken-at";
+/// Which call made it: of one whose answer was lost and one that repeated it, each has a set of its own.
+pub const CALL: &str = "pgkeep:call";
 /// What the user called the backup.
 pub const LABEL: &str = "pgkeep:label";
 /// What is shown in consoles.

@@ -273,7 +273,11 @@ impl Ebs {
     /// Moves a snapshot to the archive tier. One that is there already is fine.
     pub async fn archive(&self, id: &str) -> Result<()> {
         let request = self.client.modify_snapshot_tier().snapshot_id(id).storage_tier(types::TargetStorageTier::Archive);
-        request.send().await.map(drop).map_err(|e| failed(&format!("archive {id}"), "ec2:ModifySnapshotTier", e))
+        let answer = request.send().await.map(drop).map_err(|e| failed(&format!("archive {id}"), "ec2:ModifySnapshotTier", e));
+        let Err(error) = answer else { return Ok(()) };
+        // A call whose answer was lost is repeated, and the repetition refused.
+        let seen = self.snapshots_by_id(&[id.to_owned()]).await?;
+        if seen.iter().any(|s| s.archived) { Ok(()) } else { Err(error) }
     }
 
     /// Brings a snapshot back from the archive tier for so many days.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ebs, FILTER_VALUES, PAGE, dry, failed, filter, missing, read_tags, size, specification, tagged};
 use crate::base::{Error, Result};
+use crate::cloud::aws;
 use crate::cloud::tags::Tags;
 
 /// A volume: all that is needed to make it again.
@@ -220,11 +221,17 @@ impl Ebs {
         })
     }
 
-    /// Attaches an available volume.
+    /// Attaches an available volume. One that is attached so already is fine: the SDK repeats a call whose answer was lost, and AWS knows no token for it.
     pub async fn attach(&self, volume: &str, instance: &str, device: &str) -> Result<()> {
         let request = self.client.attach_volume().volume_id(volume).instance_id(instance).device(device);
         let what = format!("attach {volume} to {instance} at {device}");
-        request.send().await.map(drop).map_err(|e| failed(&what, "ec2:AttachVolume", e))
+        let Err(error) = request.send().await.map(drop).map_err(|e| failed(&what, "ec2:AttachVolume", e)) else { return Ok(()) };
+        if aws::code(&error) != Some("VolumeInUse") {
+            return Err(error);
+        }
+        let seen = self.volumes(Which::Ids(&[volume.to_owned()])).await?;
+        let wanted = |a: &Attachment| a.instance == instance && a.device == device;
+        if seen.iter().flat_map(|v| &v.attachments).any(wanted) { Ok(()) } else { Err(error) }
     }
 
     /// Asks whether volumes of a snapshot may be made, and attached to an instance.

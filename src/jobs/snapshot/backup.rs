@@ -45,6 +45,7 @@ pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, rec
     let last_good = last_good.and_then(|head| SourceSummary::of(&head).ok()).and_then(|s| s.snapshots().cloned());
     let (anomalies, mut warnings) = compare(&taken.summary, last_good.as_ref());
     warnings.splice(0..0, taken.warnings.iter().cloned().chain(work.first_of_vault()));
+    let members = taken.summary.snapshots.clone();
     let commit = Commit {
         started_at,
         consistent_at: taken.consistent_at,
@@ -60,7 +61,13 @@ pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, rec
     };
     // From here on the head may exist even when an answer says otherwise: its snapshots stay. Those of a commit that failed for good are deleted by
     // the next run, which sees that nothing names them.
-    work.commit(writer, commit, recorder).await
+    let head = work.commit(writer, commit, recorder).await?;
+    match snapshots.settle(&members, work.shutdown).await {
+        Ok(()) => Ok(head),
+        Err(error) => {
+            Err(error.context(format!("backup {} is complete, but its snapshots could not be archived or locked", work.id)))
+        }
+    }
 }
 
 async fn take(work: &Work<'_>, snapshots: &dyn Snapshots, order: &Order, recorder: &mut Recorder) -> Result<Taken> {

@@ -45,6 +45,11 @@ pub trait Snapshots: Send + Sync + std::fmt::Debug {
     /// Waits until every snapshot is complete and every copy that the policy wants is made and complete. An error means that the set is not a backup.
     async fn complete(&self, order: &Order, taken: &mut Taken, shutdown: &Shutdown) -> Result<()>;
 
+    /// Does what the policy wants of the snapshots of a backup that exists, and that cannot be taken back: locks them, moves them to a cheaper tier.
+    async fn settle(&self, _snapshots: &[SnapshotRef], _shutdown: &Shutdown) -> Result<()> {
+        Ok(())
+    }
+
     /// Deletes what carries the tags of this backup, in `regions` and those of the policy, and returns how many snapshots that were. For runs that failed.
     async fn abandon(&self, belonging: &Belonging, regions: &BTreeSet<String>) -> Result<usize>;
 

@@ -27,17 +27,23 @@ pub(super) async fn complete(of: &EbsSnapshots, order: &Order, taken: &mut Taken
     }
     shutdown.guard(clear_doubles(of, order, taken)).await?;
     if source.archive {
-        let ebs = Ebs::connect(&source.region).await?;
-        for snapshot in &originals {
-            shutdown.guard(ebs.archive(&snapshot.id)).await?;
-        }
         taken.warnings.push("the originals move to the archive tier: a restore of them takes 24 to 72 hours".to_owned());
     }
-    // Last, so that a run that fails leaves nothing that cannot be deleted.
-    if let Some(lock) = source.lock {
-        for (region, snapshots) in by_region(&taken.summary.snapshots) {
-            let ebs = Ebs::connect(region).await?;
-            for snapshot in snapshots {
+    Ok(())
+}
+
+/// Once the backup exists, so that a run that fails leaves nothing that cannot be deleted, or that is billed for months.
+pub(super) async fn settle(of: &EbsSnapshots, snapshots: &[SnapshotRef], shutdown: &Shutdown) -> Result<()> {
+    let source = of.source()?;
+    for (region, members) in by_region(snapshots) {
+        let ebs = shutdown.guard(Ebs::connect(region)).await?;
+        if source.archive {
+            for original in members.iter().filter(|s| s.copy_of.is_none()) {
+                shutdown.guard(ebs.archive(&original.id)).await?;
+            }
+        }
+        if let Some(lock) = source.lock {
+            for snapshot in &members {
                 let compliance = lock.mode == LockMode::Compliance;
                 shutdown.guard(ebs.lock(&snapshot.id, compliance, lock.days, lock.cool_off_hours)).await?;
             }

@@ -82,6 +82,10 @@ impl Snapshots for EbsSnapshots {
         complete::complete(self, order, taken, shutdown).await
     }
 
+    async fn settle(&self, snapshots: &[SnapshotRef], shutdown: &Shutdown) -> Result<()> {
+        complete::settle(self, snapshots, shutdown).await
+    }
+
     async fn abandon(&self, belonging: &Belonging, regions: &BTreeSet<String>) -> Result<usize> {
         keep::abandon(&self.regions(regions), belonging).await
     }

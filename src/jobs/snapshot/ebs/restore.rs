@@ -18,6 +18,9 @@ use crate::cloud::tags;
 use crate::jobs::snapshot::Saved;
 use crate::jobs::snapshot::restore::{Made, PlannedCall, Restored, SnapshotPlan, Target, ToVolumes};
 
+/// Tags of the old volume that a new one gets: AWS takes 50 of each resource, and two are ours.
+const TAGS_KEPT: usize = 48;
+
 /// How long AWS needs to make volumes, in seconds: some for the first, little for each further one.
 const MAKE_SECONDS: u64 = 30;
 /// The same for attaching one.
@@ -114,6 +117,12 @@ impl<'a> Restore<'a> {
         };
         let mut tags = was.tags.clone();
         tags.retain(|key, _| !key.starts_with("aws:") && !key.starts_with("pgkeep:"));
+        if tags.len() > TAGS_KEPT {
+            tracing::warn!(volume = was.id, left_out = tags.len() - TAGS_KEPT, "AWS takes 50 tags; the last ones are left out");
+            while tags.len() > TAGS_KEPT {
+                tags.pop_last();
+            }
+        }
         tags.insert(tags::RESTORED_FROM.to_owned(), self.saved.head.backup.to_string());
         Ok(NewVolume {
             zone: self.to.zone.clone(),

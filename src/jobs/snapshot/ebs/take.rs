@@ -6,6 +6,7 @@ use super::documents::VolumeDocument;
 use super::select::{Group, Selection, select};
 use super::waiting::once;
 use super::{EbsSnapshots, GIB};
+use crate::base::ids::random_hex;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
 use crate::cloud::ebs::Ebs;
@@ -34,7 +35,7 @@ pub(super) async fn take(of: &EbsSnapshots, order: &Order, shutdown: &Shutdown) 
     let calls = Calls { of, ebs: &ebs, order, tags: tags_of(of, order, &selection), description: description(order), shutdown };
     let found = shutdown.guard(ebs.find_snapshots(&order.belonging.tags())).await?;
     let (snapshots, notes) = if whole(&found, &selection) {
-        (found, Vec::new())
+        (calls.all(&selection, &found).await?, Vec::new())
     } else {
         let instances: Vec<&str> = selection.groups.iter().map(|g| g.instance.id.as_str()).collect();
         let rest = Rest { settings: source.quiesce.as_ref(), order, region: &source.region, instances: &instances };
@@ -46,7 +47,12 @@ pub(super) async fn take(of: &EbsSnapshots, order: &Order, shutdown: &Shutdown) 
 }
 
 fn whole(found: &[Snapshot], selection: &Selection) -> bool {
-    selection.volumes().all(|v| found.iter().any(|s| s.volume == v.id))
+    selection.groups.iter().all(|g| there(found, &ids(g)).is_some())
+        && selection.loose.iter().all(|v| found.iter().any(|s| s.volume == v.id))
+}
+
+fn ids(group: &Group) -> BTreeSet<&str> {
+    group.volumes.iter().map(|v| v.id.as_str()).collect()
 }
 
 fn tags_of(of: &EbsSnapshots, order: &Order, selection: &Selection) -> Tags {
@@ -69,8 +75,8 @@ impl Calls<'_> {
     async fn all(&self, selection: &Selection, found: &[Snapshot]) -> Result<Vec<Snapshot>> {
         let mut all = Vec::new();
         for group in &selection.groups {
-            let volumes: BTreeSet<&str> = group.volumes.iter().map(|v| v.id.as_str()).collect();
-            match there(found, &volumes)? {
+            let volumes = ids(group);
+            match there(found, &volumes) {
                 Some(snapshots) => all.extend(snapshots),
                 None => all.extend(self.set(group, &volumes).await?),
             }
@@ -86,8 +92,11 @@ impl Calls<'_> {
 
     async fn set(&self, group: &Group, volumes: &BTreeSet<&str>) -> Result<Vec<Snapshot>> {
         let instance = &group.instance.id;
-        let call = || self.ebs.create_set(instance, group.exclude_root, &group.excluded, &self.description, &self.tags);
-        let find = || async { there(&self.found().await?, volumes) };
+        let call = || async {
+            let tags = self.tags_of_call();
+            self.ebs.create_set(instance, group.exclude_root, &group.excluded, &self.description, &tags).await
+        };
+        let find = || async { Ok(there(&self.found().await?, volumes)) };
         let mut taken = once(self.of.clock.as_ref(), self.shutdown, call, find).await?;
         let lost: Vec<&str> = volumes.iter().filter(|v| taken.iter().all(|s| s.volume != **v)).copied().collect();
         if !lost.is_empty() {
@@ -99,9 +108,15 @@ impl Calls<'_> {
     }
 
     async fn one(&self, volume: &Volume) -> Result<Snapshot> {
-        let call = || self.ebs.create_one(&volume.id, &self.description, &self.tags);
+        let call = || async { self.ebs.create_one(&volume.id, &self.description, &self.tags_of_call()).await };
         let find = || async { Ok(self.found().await?.into_iter().find(|s| s.volume == volume.id)) };
         once(self.of.clock.as_ref(), self.shutdown, call, find).await
+    }
+
+    fn tags_of_call(&self) -> Tags {
+        let mut tags = self.tags.clone();
+        tags.insert(tags::CALL.to_owned(), random_hex(4));
+        tags
     }
 
     async fn found(&self) -> Result<Vec<Snapshot>> {
@@ -150,16 +165,52 @@ impl Calls<'_> {
     }
 }
 
-/// The snapshots of `volumes` among those found; `None`: none of them. A part of a set is no set.
-fn there(found: &[Snapshot], volumes: &BTreeSet<&str>) -> Result<Option<Vec<Snapshot>>> {
-    let set: Vec<Snapshot> = found.iter().filter(|s| volumes.contains(s.volume.as_str())).cloned().collect();
-    let shown: BTreeSet<&str> = set.iter().map(|s| s.volume.as_str()).collect();
-    if set.is_empty() {
-        return Ok(None);
+/// The snapshots of `volumes` that one call made, among those found; `None`: no call made all of them, or not all can be seen yet. Of several calls, because
+/// answers were lost, the last one counts; what the others made is deleted when the set is complete.
+fn there(found: &[Snapshot], volumes: &BTreeSet<&str>) -> Option<Vec<Snapshot>> {
+    let mut calls: BTreeMap<&str, BTreeMap<&str, &Snapshot>> = BTreeMap::new();
+    for snapshot in found.iter().filter(|s| volumes.contains(s.volume.as_str())) {
+        let call = snapshot.tags.get(tags::CALL).map_or("", String::as_str);
+        calls.entry(call).or_default().insert(&snapshot.volume, snapshot);
     }
-    if shown.len() < volumes.len() {
-        return Err(Error::unavailable(format!("AWS took snapshots of {} of {} volumes", shown.len(), volumes.len()))
-            .hint("they are deleted; run the backup again"));
+    let whole = calls.into_values().filter(|set| set.len() == volumes.len());
+    let last = whole.max_by_key(|set| set.values().filter_map(|s| s.started_at).max());
+    last.map(|set| set.into_values().cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::ebs::snapshots::State;
+
+    fn snapshot(id: &str, volume: &str, call: &str, second: i64) -> Snapshot {
+        Snapshot {
+            id: id.to_owned(),
+            volume: volume.to_owned(),
+            started_at: jiff::Timestamp::from_second(second).ok(),
+            tags: Tags::from([(tags::CALL.to_owned(), call.to_owned())]),
+            account: None,
+            size_gib: 1,
+            state: State::Pending,
+            message: None,
+            progress: 0,
+            encrypted: false,
+            kms_key_id: None,
+            archived: false,
+        }
     }
-    Ok(Some(set))
+
+    #[test]
+    fn a_set_is_of_one_call_and_whole() {
+        let volumes = BTreeSet::from(["vol-1", "vol-2"]);
+        let ids = |found: &[Snapshot]| there(found, &volumes).map(|set| set.into_iter().map(|s| s.id).collect::<Vec<_>>());
+        assert_eq!(ids(&[]), None);
+        let (a, b) = (snapshot("a", "vol-1", "first", 1), snapshot("b", "vol-2", "first", 2));
+        assert_eq!(ids(std::slice::from_ref(&a)), None, "the other cannot be seen yet");
+        let (c, d) = (snapshot("c", "vol-1", "second", 8), snapshot("d", "vol-2", "second", 9));
+        assert_eq!(ids(&[a.clone(), d.clone()]), None, "halves of two calls show two instants");
+        let other = snapshot("x", "vol-9", "second", 9);
+        assert_eq!(ids(&[d.clone(), a.clone(), b.clone(), other.clone()]), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(ids(&[d, a, c, b, other]), Some(vec!["c".to_owned(), "d".to_owned()]), "the last call counts");
+    }
 }

@@ -19,6 +19,9 @@ const LOOKS: Backoff = Backoff { tries: u32::MAX, first: Duration::from_secs(1),
 /// Tries of a call that takes snapshots, and the pauses between.
 pub(super) const CALLS: Backoff = Backoff { tries: 8, first: Duration::from_secs(1), max: Duration::from_secs(20) };
 
+/// AWS's code for more copies into a region at the same time than it does (20, <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-copy-snapshot.html>).
+const TOO_MANY_AT_ONCE: &str = "ResourceLimitExceeded";
+
 /// Sleeps unless stopped.
 pub(super) async fn pause(clock: &dyn Clock, shutdown: &Shutdown, duration: Duration) -> Result<()> {
     shutdown
@@ -96,6 +99,11 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
+        if aws::code(&error) == Some(TOO_MANY_AT_ONCE) {
+            tracing::info!(%error, "AWS does no more of them at the same time; waiting for one to end");
+            pause(clock, shutdown, CALLS.max).await?;
+            continue;
+        }
         failed += 1;
         if !may_repeat(&error) || failed >= CALLS.tries {
             return Err(if failed > 1 { Error::context(error, format!("after {failed} tries")) } else { error });
