@@ -65,7 +65,7 @@ pub(super) async fn select(ebs: &Ebs, source: &EbsSource) -> Result<Selection> {
         Volumes::OfInstance { id, exclude_root, devices } => of_instance(ebs, id, *exclude_root, devices).await?,
         Volumes::Ids(ids) => ebs.volumes(Which::Ids(ids)).await?,
         Volumes::Tagged(tags) => tagged(ebs, tags, &mut warnings).await?,
-        Volumes::OfDataDirectory(path) => of_directory(ebs, path).await?,
+        Volumes::OfDataDirectory(path) => of_directory(ebs, path, &mut warnings).await?,
     };
     if let Some(volume) = volumes.iter().find(|v| !["available", "in-use"].contains(&v.state.as_str())) {
         return Err(Error::conflict(format!(
@@ -117,13 +117,19 @@ async fn tagged(ebs: &Ebs, tags: &[(String, String)], warnings: &mut Vec<String>
     Ok(volumes)
 }
 
-async fn of_directory(ebs: &Ebs, path: &Path) -> Result<Vec<Volume>> {
+async fn of_directory(ebs: &Ebs, path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Volume>> {
     let directory = path.to_owned();
-    let under = tokio::task::spawn_blocking(move || device::under(&directory))
+    let found = tokio::task::spawn_blocking(move || device::under(&directory))
         .await
         .map_err(|e| Error::internal("look at the devices of this machine").source(e))??;
     let mut ids = BTreeSet::new();
-    for one in under {
+    if let Some(first) = found.unread.first() {
+        warnings.push(format!(
+            "{} may not be read: whether a data directory keeps WAL or tablespaces on other volumes is not known; name those in the policy",
+            first.display()
+        ));
+    }
+    for one in found.under {
         match one {
             Under::Volume(id) => ids.insert(id),
             Under::Device(name) => ids.insert(attached_at(&ebs.instance(&device::own_instance().await?).await?, &name)?),
