@@ -85,6 +85,66 @@ impl ClusterSettings {
     }
 }
 
+/// What RDS takes alike of an instance out of a snapshot and of one at a point in time: two requests of different types.
+macro_rules! instance_settings {
+    ($call:expr, $s:expr) => {
+        $call
+            .db_instance_class(&$s.class)
+            .set_port($s.port)
+            .set_availability_zone($s.availability_zone.clone())
+            .set_db_subnet_group_name($s.subnet_group.clone())
+            .multi_az($s.multi_az)
+            .publicly_accessible($s.publicly_accessible)
+            .set_auto_minor_version_upgrade($s.auto_minor_version_upgrade)
+            .set_license_model($s.license_model.clone())
+            .set_iops($s.iops)
+            .set_storage_throughput($s.storage_throughput)
+            .set_option_group_name($s.option_group_name.clone())
+            .set_tags(Some(to_tags(&$s.tags)))
+            .set_storage_type($s.storage_type.clone())
+            .set_vpc_security_group_ids(some(&$s.vpc_security_group_ids))
+            .set_copy_tags_to_snapshot($s.copy_tags_to_snapshot)
+            .enable_iam_database_authentication($s.iam_authentication)
+            .set_enable_cloudwatch_logs_exports(some(&$s.enable_cloudwatch_logs_exports))
+            .set_processor_features(features($s))
+            .set_db_parameter_group_name($s.parameter_group.clone())
+            .deletion_protection($s.deletion_protection)
+            .set_network_type($s.network_type.clone())
+            .set_backup_retention_period($s.backup_retention_period)
+            .set_preferred_backup_window($s.preferred_backup_window.clone())
+            .set_dedicated_log_volume($s.dedicated_log_volume)
+            .set_ca_certificate_identifier($s.ca_certificate.clone())
+            .set_engine_lifecycle_support($s.engine_lifecycle_support.clone())
+            .set_manage_master_user_password($s.manage_master_user_password.then_some(true))
+    };
+}
+
+/// The same of a cluster.
+macro_rules! cluster_settings {
+    ($call:expr, $s:expr) => {
+        $call
+            .set_engine_mode($s.engine_mode.clone().filter(|m| m != "provisioned"))
+            .set_port($s.port)
+            .set_db_subnet_group_name($s.subnet_group.clone())
+            .set_vpc_security_group_ids(some(&$s.vpc_security_group_ids))
+            .set_tags(Some(to_tags(&$s.tags)))
+            .enable_iam_database_authentication($s.iam_authentication)
+            .set_backtrack_window($s.backtrack_window)
+            .set_enable_cloudwatch_logs_exports(some(&$s.enable_cloudwatch_logs_exports))
+            .set_db_cluster_parameter_group_name($s.parameter_group.clone())
+            .deletion_protection($s.deletion_protection)
+            .set_copy_tags_to_snapshot($s.copy_tags_to_snapshot)
+            .set_db_cluster_instance_class($s.instance_class.clone())
+            .set_storage_type($s.storage_type.clone())
+            .set_iops($s.iops)
+            .set_network_type($s.network_type.clone())
+            .set_serverless_v2_scaling_configuration(scaling($s))
+            .set_backup_retention_period($s.backup_retention_period)
+            .set_preferred_backup_window($s.preferred_backup_window.clone())
+            .set_engine_lifecycle_support($s.engine_lifecycle_support.clone())
+    };
+}
+
 impl Rds {
     /// Asks for the instance `s.identifier`.
     pub async fn restore_instance(&self, origin: &Origin, s: &InstanceSettings) -> Result<()> {
@@ -96,35 +156,7 @@ impl Rds {
 
     async fn restore_instance_from_snapshot(&self, snapshot: &str, s: &InstanceSettings) -> Result<()> {
         let call = self.client.restore_db_instance_from_db_snapshot().db_snapshot_identifier(snapshot);
-        let call = call
-            .db_instance_identifier(&s.identifier)
-            .db_instance_class(&s.class)
-            .set_port(s.port)
-            .set_availability_zone(s.availability_zone.clone())
-            .set_db_subnet_group_name(s.subnet_group.clone())
-            .multi_az(s.multi_az)
-            .publicly_accessible(s.publicly_accessible)
-            .set_auto_minor_version_upgrade(s.auto_minor_version_upgrade)
-            .set_license_model(s.license_model.clone())
-            .set_iops(s.iops)
-            .set_storage_throughput(s.storage_throughput)
-            .set_option_group_name(s.option_group_name.clone())
-            .set_tags(Some(to_tags(&s.tags)))
-            .set_storage_type(s.storage_type.clone())
-            .set_vpc_security_group_ids(some(&s.vpc_security_group_ids))
-            .set_copy_tags_to_snapshot(s.copy_tags_to_snapshot)
-            .enable_iam_database_authentication(s.iam_authentication)
-            .set_enable_cloudwatch_logs_exports(some(&s.enable_cloudwatch_logs_exports))
-            .set_processor_features(features(s))
-            .set_db_parameter_group_name(s.parameter_group.clone())
-            .deletion_protection(s.deletion_protection)
-            .set_network_type(s.network_type.clone())
-            .set_backup_retention_period(s.backup_retention_period)
-            .set_preferred_backup_window(s.preferred_backup_window.clone())
-            .set_dedicated_log_volume(s.dedicated_log_volume)
-            .set_ca_certificate_identifier(s.ca_certificate.clone())
-            .set_engine_lifecycle_support(s.engine_lifecycle_support.clone())
-            .set_manage_master_user_password(s.manage_master_user_password.then_some(true));
+        let call = instance_settings!(call.db_instance_identifier(&s.identifier), s);
         let what = format!("restore snapshot {snapshot} to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBInstanceFromDBSnapshot", e))
     }
@@ -135,35 +167,7 @@ impl Rds {
             Some(resource) => call.source_dbi_resource_id(resource),
             None => call.source_db_instance_identifier(of),
         };
-        let call = call
-            .target_db_instance_identifier(&s.identifier)
-            .db_instance_class(&s.class)
-            .set_port(s.port)
-            .set_availability_zone(s.availability_zone.clone())
-            .set_db_subnet_group_name(s.subnet_group.clone())
-            .multi_az(s.multi_az)
-            .publicly_accessible(s.publicly_accessible)
-            .set_auto_minor_version_upgrade(s.auto_minor_version_upgrade)
-            .set_license_model(s.license_model.clone())
-            .set_iops(s.iops)
-            .set_storage_throughput(s.storage_throughput)
-            .set_option_group_name(s.option_group_name.clone())
-            .set_tags(Some(to_tags(&s.tags)))
-            .set_storage_type(s.storage_type.clone())
-            .set_vpc_security_group_ids(some(&s.vpc_security_group_ids))
-            .set_copy_tags_to_snapshot(s.copy_tags_to_snapshot)
-            .enable_iam_database_authentication(s.iam_authentication)
-            .set_enable_cloudwatch_logs_exports(some(&s.enable_cloudwatch_logs_exports))
-            .set_processor_features(features(s))
-            .set_db_parameter_group_name(s.parameter_group.clone())
-            .deletion_protection(s.deletion_protection)
-            .set_network_type(s.network_type.clone())
-            .set_backup_retention_period(s.backup_retention_period)
-            .set_preferred_backup_window(s.preferred_backup_window.clone())
-            .set_dedicated_log_volume(s.dedicated_log_volume)
-            .set_ca_certificate_identifier(s.ca_certificate.clone())
-            .set_engine_lifecycle_support(s.engine_lifecycle_support.clone())
-            .set_manage_master_user_password(s.manage_master_user_password.then_some(true));
+        let call = instance_settings!(call.target_db_instance_identifier(&s.identifier), s);
         let what = format!("restore {of} at {at} to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBInstanceToPointInTime", e))
     }
@@ -178,29 +182,8 @@ impl Rds {
 
     async fn restore_cluster_from_snapshot(&self, snapshot: &str, s: &ClusterSettings) -> Result<()> {
         let call = self.client.restore_db_cluster_from_snapshot().snapshot_identifier(snapshot);
-        let call = call
-            .db_cluster_identifier(&s.identifier)
-            .engine(&s.engine)
-            .engine_version(&s.engine_version)
-            .set_engine_mode(s.engine_mode.clone().filter(|m| m != "provisioned"))
-            .set_port(s.port)
-            .set_db_subnet_group_name(s.subnet_group.clone())
-            .set_vpc_security_group_ids(some(&s.vpc_security_group_ids))
-            .set_tags(Some(to_tags(&s.tags)))
-            .enable_iam_database_authentication(s.iam_authentication)
-            .set_backtrack_window(s.backtrack_window)
-            .set_enable_cloudwatch_logs_exports(some(&s.enable_cloudwatch_logs_exports))
-            .set_db_cluster_parameter_group_name(s.parameter_group.clone())
-            .deletion_protection(s.deletion_protection)
-            .set_copy_tags_to_snapshot(s.copy_tags_to_snapshot)
-            .set_db_cluster_instance_class(s.instance_class.clone())
-            .set_storage_type(s.storage_type.clone())
-            .set_iops(s.iops)
-            .set_network_type(s.network_type.clone())
-            .set_serverless_v2_scaling_configuration(scaling(s))
-            .set_backup_retention_period(s.backup_retention_period)
-            .set_preferred_backup_window(s.preferred_backup_window.clone())
-            .set_engine_lifecycle_support(s.engine_lifecycle_support.clone());
+        let call = call.db_cluster_identifier(&s.identifier).engine(&s.engine).engine_version(&s.engine_version);
+        let call = cluster_settings!(call, s);
         let what = format!("restore snapshot {snapshot} to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBClusterFromSnapshot", e))
     }
@@ -211,27 +194,7 @@ impl Rds {
             Some(resource) => call.source_db_cluster_resource_id(resource),
             None => call.source_db_cluster_identifier(of),
         };
-        let call = call
-            .db_cluster_identifier(&s.identifier)
-            .set_engine_mode(s.engine_mode.clone().filter(|m| m != "provisioned"))
-            .set_port(s.port)
-            .set_db_subnet_group_name(s.subnet_group.clone())
-            .set_vpc_security_group_ids(some(&s.vpc_security_group_ids))
-            .set_tags(Some(to_tags(&s.tags)))
-            .enable_iam_database_authentication(s.iam_authentication)
-            .set_backtrack_window(s.backtrack_window)
-            .set_enable_cloudwatch_logs_exports(some(&s.enable_cloudwatch_logs_exports))
-            .set_db_cluster_parameter_group_name(s.parameter_group.clone())
-            .deletion_protection(s.deletion_protection)
-            .set_copy_tags_to_snapshot(s.copy_tags_to_snapshot)
-            .set_db_cluster_instance_class(s.instance_class.clone())
-            .set_storage_type(s.storage_type.clone())
-            .set_iops(s.iops)
-            .set_network_type(s.network_type.clone())
-            .set_serverless_v2_scaling_configuration(scaling(s))
-            .set_backup_retention_period(s.backup_retention_period)
-            .set_preferred_backup_window(s.preferred_backup_window.clone())
-            .set_engine_lifecycle_support(s.engine_lifecycle_support.clone());
+        let call = cluster_settings!(call.db_cluster_identifier(&s.identifier), s);
         let what = format!("restore {of} at {at} to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBClusterToPointInTime", e))
     }
