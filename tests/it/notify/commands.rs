@@ -2,13 +2,9 @@
 
 use std::sync::Arc;
 
-use pgkeep::base::clock::SystemClock;
-use pgkeep::base::progress::Silent;
-use pgkeep::base::shutdown::Shutdown;
 use pgkeep::daemon::runner::{Body as _, Ended, Job, Runner, Stop, Work};
-use pgkeep::jobs::Context;
-use pgkeep::jobs::run::{self, Order};
-use pgkeep::policy::{self, Environment};
+use pgkeep::jobs::run::Order;
+use pgkeep::policy;
 use pgkeep::repo::runs::Trigger;
 use serde_json::Value;
 
@@ -109,19 +105,9 @@ async fn a_command_that_fails_tells_once_and_a_good_one_tells_that_it_works_agai
 
 /// What the daemon does after each good backup.
 async fn prune_by_schedule(home: &Home) -> Ended {
-    let policies = home.path().join("policies");
-    let cx = Context {
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(Silent),
-        shutdown: Shutdown::new(),
-        policies: Some(policies.clone()),
-        store: None,
-        env: Environment::process(),
-        in_force: None,
-        attendant: run::nobody(),
-    };
+    let cx = home.context();
     let order = Order { trigger: Some(Trigger::Schedule), ..Order::default() };
-    let policy = Arc::new(policy::load(&policies, "finance").expect("policy").policy);
+    let policy = Arc::new(policy::load(&home.path().join("policies"), "finance").expect("policy").policy);
     Runner::new(&cx).run(Job { policy, work: Work::Prune, order }, Stop::new(&cx.shutdown)).await
 }
 

@@ -5,14 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgkeep::base::Kind;
-use pgkeep::base::clock::SystemClock;
-use pgkeep::base::progress::Silent;
-use pgkeep::base::shutdown::Shutdown;
 use pgkeep::daemon::runner::Runner;
 use pgkeep::daemon::watch::Limits;
 use pgkeep::jobs::backup::BackupOptions;
-use pgkeep::jobs::{Context, run};
-use pgkeep::policy::Environment;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -72,19 +67,6 @@ async fn pass(
     }
 }
 
-fn context(home: &Home) -> Context {
-    Context {
-        clock: Arc::new(SystemClock),
-        progress: Arc::new(Silent),
-        shutdown: Shutdown::new(),
-        policies: Some(home.path().join("policies")),
-        store: None,
-        env: Environment::process(),
-        in_force: None,
-        attendant: run::nobody(),
-    }
-}
-
 #[tokio::test]
 async fn a_server_that_falls_silent_fails_the_run_in_time() {
     let source = finance(&Server::of(17), 50_000).await;
@@ -95,7 +77,7 @@ async fn a_server_that_falls_silent_fails_the_run_in_time() {
     for bytes in [1 << 20, 100] {
         let (wire, url) = Wire::to(&source.url(), bytes).await;
         home.policy_of("finance", &url, "", "");
-        let runner = Runner::new(&context(&home)).with_limits(limits);
+        let runner = Runner::new(&home.context()).with_limits(limits);
         let error = runner.backup("finance", &BackupOptions::default()).await.expect_err("nobody answers");
         assert!(wire.still.load(Ordering::SeqCst) && wire.port > 0);
         assert_eq!(error.kind(), Kind::Unavailable, "{error}");

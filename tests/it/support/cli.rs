@@ -2,9 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use pgkeep::base::clock::SystemClock;
 use pgkeep::base::ids::random_hex;
+use pgkeep::base::progress::Silent;
+use pgkeep::base::shutdown::Shutdown;
 use pgkeep::base::sql::ident;
+use pgkeep::jobs::{Context, run};
+use pgkeep::policy::Environment;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -152,6 +158,20 @@ impl Home {
             self.store
         );
         std::fs::write(self.folder.path().join("policies").join(format!("{name}.toml")), text).expect("write the policy");
+    }
+
+    /// What use cases get that are called without the binary.
+    pub(crate) fn context(&self) -> Context {
+        Context {
+            clock: Arc::new(SystemClock),
+            progress: Arc::new(Silent),
+            shutdown: Shutdown::new(),
+            policies: Some(self.folder.path().join("policies")),
+            store: None,
+            env: Environment::process(),
+            in_force: None,
+            attendant: run::nobody(),
+        }
     }
 
     /// The binary with this home's environment, ready for more arguments.
