@@ -126,24 +126,25 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
     let place = cx.place(name).await?;
     let policy = place.policy()?;
     let id = BackupId::from(&options.order.id(cx));
-    let subject = match cx.shutdown.guard(Subject::of(cx, policy)).await {
-        // What AWS refuses, or does not answer, is a failed run.
-        Err(error) if matches!(error.kind(), Kind::Denied | Kind::Unavailable) && options.order.slot.is_none() => {
+    let subject = match (options.order.slot, cx.shutdown.guard(Subject::of(cx, policy)).await) {
+        // A variable that somebody's shell lacks is no failed run; what AWS refuses, or does not answer, is one.
+        (None, Err(error)) if matches!(error.kind(), Kind::Denied | Kind::Unavailable) => {
             return Err(record_failure(cx, &place, &id, options, error).await);
         }
-        subject => subject?,
+        (None, Err(error)) => return Err(error),
+        (_, subject) => subject,
     };
     // The source before the lease: a wrong password must not keep others out, nor leave an empty vault behind. A run for a slot claims that first,
     // so that the tries of two daemons are not counted twice; its vault is there already.
-    let found = match (options.order.slot, cx.shutdown.guard(subject.look())) {
-        (Some(_), _) => None,
-        (None, asked) => match asked.await {
+    let found = match (options.order.slot, &subject) {
+        (None, Ok(subject)) => match cx.shutdown.guard(subject.look()).await {
             Ok(found) => Some(found),
             Err(error) => return Err(record_failure(cx, &place, &id, options, error).await),
         },
+        _ => None,
     };
     let (vault, new_vault) = open_or_create(cx, &place, policy).await?;
-    let (place_of, subject, id) = (&vault, &subject, &id);
+    let (place_of, id) = (&vault, &id);
     let head = under_lease(cx, place_of, "backup", Purpose::Write, |lease, shutdown| async move {
         let vault = place_of;
         let run = RunId::from(id);
@@ -153,6 +154,7 @@ pub async fn backup(cx: &Context, name: &str, options: &BackupOptions) -> Result
         };
         let mut recorder = start(cx, vault, Some(policy), id, options, claim).await?;
         let outcome = shutdown.bound(async {
+            let subject = subject?;
             let found = match found {
                 Some(found) => found,
                 None => shutdown.guard(subject.look()).await?,

@@ -123,3 +123,19 @@ async fn every_policy_is_run_once_whatever_another_does() {
     }
     source.remove().await;
 }
+
+#[tokio::test]
+async fn a_slot_whose_secret_cannot_be_had_is_a_failed_run() {
+    let source = finance(&Server::of(17), 50).await;
+    let home = Home::new(StoreKind::File);
+    let vault = Vault::of(&home, "finance");
+    vault.make_old();
+    home.policy("finance", &source, DAILY);
+    std::fs::remove_file(home.path().join("finance.url")).expect("remove the secret");
+    let daemon = Serve::start(&home, "first");
+    let failed = vault.wait_for("failed", 1).remove(0);
+    assert!(failed["slot"].is_string() && failed["attempt"] == 1, "{failed:#}");
+    assert!(failed["error"]["message"].as_str().is_some_and(|m| m.contains("finance.url")), "{failed:#}");
+    drop(daemon);
+    source.remove().await;
+}
