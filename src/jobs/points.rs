@@ -10,6 +10,7 @@ use super::context::{Context, Place};
 use super::list::{BackupRow, ListReport, Proofs, row};
 use super::snapshot::rds::restore::offer_at;
 use super::snapshot::restore::PointInTime;
+use super::snapshot::{ebs, rds};
 use crate::base::clock::elapsed;
 use crate::base::ids::BackupId;
 use crate::base::units::{format_bytes, format_duration};
@@ -31,9 +32,6 @@ const RUNS: usize = 64;
 const ASSUMED_BYTES_PER_SECOND: f64 = (20 << 20) as f64;
 /// How long RDS is waited for.
 const AWS_PATIENCE: Duration = Duration::from_secs(15);
-/// Seconds until what AWS makes of a snapshot can be used, whatever its size: it reads the data as they are used.
-const VOLUMES_SECONDS: f64 = 180.0;
-const INSTANCE_SECONDS: f64 = 1500.0;
 /// A measured backup of about this one's size is not scaled.
 const ALIKE: std::ops::RangeInclusive<f64> = 0.9..=1.1;
 
@@ -313,11 +311,11 @@ fn scaled(measured: &Measured, head: &Head) -> RestoreTime {
 fn estimate(head: &Head) -> RestoreTime {
     let lazily = "never measured; AWS reads the data as they are first used, slowly";
     let (seconds, why) = match head.source["kind"].as_str() {
-        Some("ebs") => (VOLUMES_SECONDS, format!("volumes can be attached within minutes: {lazily}")),
-        Some("rds") => (INSTANCE_SECONDS, format!("a new instance takes 10 to 30 minutes: {lazily}")),
+        Some("ebs") => (ebs::restore::seconds(head.counts.objects), format!("volumes can be attached within minutes: {lazily}")),
+        Some("rds") => (rds::plan::USUAL_SECONDS, format!("a new instance takes 10 to 30 minutes: {lazily}")),
         _ => return estimate_of_text(head),
     };
-    RestoreTime { seconds, basis: Basis::Estimate, why }
+    RestoreTime { seconds: seconds as f64, basis: Basis::Estimate, why }
 }
 
 fn estimate_of_text(head: &Head) -> RestoreTime {

@@ -7,7 +7,7 @@
 pub mod backup;
 pub mod custody;
 pub mod drift;
-mod ebs;
+pub(in crate::jobs) mod ebs;
 pub mod presence;
 mod quiesce;
 pub(in crate::jobs) mod rds;

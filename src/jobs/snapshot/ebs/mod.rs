@@ -7,7 +7,7 @@ mod complete;
 mod documents;
 mod keep;
 mod may;
-mod restore;
+pub(in crate::jobs) mod restore;
 mod select;
 mod take;
 mod waiting;

@@ -1,6 +1,7 @@
 //! New volumes of the snapshots of a backup, attached if that is wanted.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -27,6 +28,8 @@ const MAKE_SECONDS: u64 = 30;
 const ATTACH_SECONDS: u64 = 10;
 /// How long AWS may take to bring a snapshot back from the archive tier.
 const UNARCHIVE_SECONDS: u64 = 72 * 3600;
+/// How long that is waited for: some time more.
+const UNARCHIVE_LONGEST: Duration = Duration::from_secs(96 * 3600);
 /// For how many days a snapshot is brought back.
 const UNARCHIVE_DAYS: u32 = 7;
 /// Letters that EC2 recommends for data volumes.
@@ -215,7 +218,7 @@ impl<'a> Restore<'a> {
         let count = self.members.len() as u64;
         let archived = self.members.iter().any(|m| m.snapshot.archived);
         let attach = if self.instance.is_some() { ATTACH_SECONDS * count } else { 0 };
-        let estimated_seconds = MAKE_SECONDS + 2 * count + attach + if archived { UNARCHIVE_SECONDS } else { 0 };
+        let estimated_seconds = seconds(count) + attach + if archived { UNARCHIVE_SECONDS } else { 0 };
         let whole = if archived { "bringing back from the archive tier, then " } else { "" };
         SnapshotPlan {
             region: self.ebs.region().to_owned(),
@@ -331,12 +334,26 @@ impl<'a> Restore<'a> {
                 if seen.len() == ids.len() && seen.iter().all(|s| !s.archived) {
                     return Ok(());
                 }
+                if wait.elapsed() > UNARCHIVE_LONGEST {
+                    let hint = format!(
+                        "`aws ec2 describe-snapshot-tier-status --filters Name=snapshot-id,Values={}` says why",
+                        ids.join(",")
+                    );
+                    return Err(
+                        Error::unavailable("AWS did not bring the snapshots back from the archive tier in four days").hint(hint)
+                    );
+                }
                 // The watchdog must not take days of AWS's work for a standstill.
                 of.progress.note("AWS brings the snapshots back from the archive tier");
             }
             wait.pause().await?;
         }
     }
+}
+
+/// About how long AWS needs to make so many volumes, in seconds, whatever their size.
+pub(in crate::jobs) fn seconds(count: u64) -> u64 {
+    MAKE_SECONDS + 2 * count
 }
 
 /// Ids of the snapshots in `region`, in the order of `volumes`: originals, or copies as (region, original, copy).

@@ -10,6 +10,10 @@ use crate::cloud::ebs::volumes::{Instance, Volume, Which};
 use crate::cloud::tags;
 use crate::policy::model::{EbsSource, Volumes};
 
+/// Volumes that one call leaves out at most: `ExcludeDataVolumeIds`,
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html>.
+const EXCLUDED: usize = 40;
+
 /// The volumes of a backup.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
@@ -174,7 +178,15 @@ async fn group(ebs: &Ebs, volumes: Vec<Volume>) -> Result<Selection> {
         let unwanted = |volume: &&(String, String)| volumes.iter().all(|v| v.id != volume.1);
         let (roots, others): (Vec<_>, Vec<_>) =
             instance.devices.iter().filter(unwanted).partition(|(device, _)| Some(device) == root.as_ref());
-        let (exclude_root, excluded) = (!roots.is_empty(), others.into_iter().map(|(_, volume)| volume.clone()).collect());
+        let excluded: Vec<String> = others.into_iter().map(|(_, volume)| volume.clone()).collect();
+        let exclude_root = !roots.is_empty();
+        if excluded.len() > EXCLUDED {
+            return Err(Error::policy(format!(
+                "{} volumes of {id} are not wanted, and AWS leaves out at most {EXCLUDED} of an instance's",
+                excluded.len()
+            ))
+            .hint("choose more of its volumes"));
+        }
         groups.push(Group { instance, volumes, exclude_root, excluded });
     }
     Ok(Selection { groups, loose, warnings: Vec::new() })

@@ -52,6 +52,11 @@ impl<'a> Wait<'a> {
         self.begun.elapsed() < INVISIBLE
     }
 
+    /// Since its begin.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
     /// Before the next look.
     pub(super) async fn pause(&mut self) -> Result<()> {
         self.looks += 1;

@@ -1,7 +1,7 @@
 //! Manual snapshots of an RDS instance or cluster, and their copies in other regions.
 
 mod permissions;
-mod plan;
+pub(in crate::jobs) mod plan;
 pub(in crate::jobs) mod restore;
 mod wait;
 

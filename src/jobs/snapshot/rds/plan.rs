@@ -129,6 +129,9 @@ fn parameters(settings: &Value, modified: &[&str]) -> (Parameters, Parameters) {
     (first, later)
 }
 
+/// What most restores take, in seconds, where the settings were not read.
+pub(in crate::jobs) const USUAL_SECONDS: u64 = INSTANCE_SECONDS + MODIFY_SECONDS;
+
 pub(super) fn estimate(origin: &Origin, settings: &Settings) -> (u64, String) {
     let replay = if matches!(origin, Origin::Time { .. }) { REPLAY_SECONDS } else { 0 };
     let seconds = match settings {
