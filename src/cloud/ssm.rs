@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::types::CommandInvocationStatus as Status;
+use aws_sdk_ssm::types::{CommandInvocation, CommandInvocationStatus as Status, CommandPlugin};
 use jiff::Timestamp;
 
 use super::aws::{self, Repeat};
@@ -48,13 +48,13 @@ pub struct Command {
 
 impl Command {
     /// Lines for the shell of `instance`.
-    pub fn shell(instance: &str, lines: Vec<String>, timeout: Duration, comment: &str) -> Self {
+    pub fn shell(instance: &str, lines: Vec<String>, timeout: Duration) -> Self {
         Self {
             instance: instance.to_owned(),
             document: SHELL_SCRIPT.to_owned(),
             parameters: BTreeMap::from([("commands".to_owned(), lines)]),
             timeout,
-            comment: comment.to_owned(),
+            comment: String::new(),
         }
     }
 }
@@ -68,7 +68,7 @@ pub struct Outcome {
     pub status: String,
     /// Exit code; `None` where it never ended by itself.
     pub exit_code: Option<i32>,
-    /// The end of its output, then that of its errors.
+    /// The end of what its steps wrote, of which AWS keeps 2,500 characters each.
     pub output: String,
 }
 
@@ -80,8 +80,10 @@ impl Outcome {
             (_, Some(code)) if code != 0 => format!("failed with exit code {code}"),
             (status, _) => format!("ended as '{status}'"),
         };
-        let hint =
-            format!("`aws ssm get-command-invocation --command-id {} --instance-id {instance}` shows all of it", self.command_id);
+        let hint = format!(
+            "`aws ssm list-command-invocations --details --command-id {} --instance-id {instance}` shows its steps",
+            self.command_id
+        );
         Err(Error::gate(format!("the command on {instance} {how}")).hint(hint))
     }
 }
@@ -174,14 +176,19 @@ async fn follow(
     loop {
         clock.sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let seen = client.get_command_invocation().command_id(id).instance_id(&command.instance).send().await;
-        match seen.map_err(|e| aws::failure(&what, "ssm:GetCommandInvocation", e)) {
-            Ok(seen) => {
-                if let Some(outcome) = ended(id, &seen) {
-                    return Ok(outcome);
+        // Of a document with several steps this alone tells how all of it ended.
+        let seen = client.list_command_invocations().command_id(id).instance_id(&command.instance).details(true).send().await;
+        match seen.map_err(|e| aws::failure(&what, "ssm:ListCommandInvocations", e)) {
+            Ok(seen) => match seen.command_invocations().first() {
+                Some(seen) => {
+                    if let Some(outcome) = ended(id, seen) {
+                        return Ok(outcome);
+                    }
                 }
-            }
-            Err(error) if aws::code(&error) == Some("InvocationDoesNotExist") && elapsed(sent_at, clock.now()) < INVISIBLE => {}
+                None if elapsed(sent_at, clock.now()) < INVISIBLE => {}
+                None => return Err(Error::unavailable(format!("{what}: AWS does not know it"))),
+            },
+            Err(error) if aws::code(&error) == Some("InvalidCommandId") && elapsed(sent_at, clock.now()) < INVISIBLE => {}
             // The command goes on whether or not it can be looked at now.
             Err(error) if error.kind().retryable() && clock.now() < give_up => {
                 tracing::debug!(command = id, %error, "looking again");
@@ -195,23 +202,22 @@ async fn follow(
     }
 }
 
-type Invocation = aws_sdk_ssm::operation::get_command_invocation::GetCommandInvocationOutput;
-
 /// `None` while it goes on.
-fn ended(id: &str, seen: &Invocation) -> Option<Outcome> {
+fn ended(id: &str, seen: &CommandInvocation) -> Option<Outcome> {
     let status = seen.status().cloned().unwrap_or(Status::Pending);
     if matches!(status, Status::Pending | Status::InProgress | Status::Delayed | Status::Cancelling) {
         return None;
     }
     let details = seen.status_details().filter(|d| !d.is_empty()).unwrap_or(status.as_str());
-    let [out, err] = [seen.standard_output_content(), seen.standard_error_content()].map(|text| tail(text.unwrap_or_default()));
-    let output = if out.is_empty() || err.is_empty() || out.ends_with('\n') { out + &err } else { out + "\n" + &err };
+    // AWS says -1 where nothing ran to its end. Steps after one that failed are not run.
+    let codes: Vec<i32> = seen.command_plugins().iter().map(CommandPlugin::response_code).collect();
+    let code = codes.iter().copied().find(|code| *code > 0).or_else(|| codes.iter().copied().rev().find(|code| *code >= 0));
+    let outputs: Vec<&str> = seen.command_plugins().iter().filter_map(|p| p.output()).filter(|text| !text.is_empty()).collect();
     Some(Outcome {
         command_id: id.to_owned(),
         status: if status == Status::Success { "Success".to_owned() } else { details.to_owned() },
-        // AWS says -1 where nothing ran to its end.
-        exit_code: Some(seen.response_code()).filter(|code| *code >= 0),
-        output,
+        exit_code: code,
+        output: tail(&outputs.join("\n")),
     })
 }
 
@@ -235,14 +241,23 @@ mod tests {
 
     #[test]
     fn an_end_is_told_from_going_on_and_failure_from_success() {
+        let step = |code: i32| CommandPlugin::builder().response_code(code).output(format!("step {code}")).build();
         let seen = |status: &str, details: &str, code: i32| {
-            Invocation::builder().status(Status::from(status)).status_details(details).response_code(code).build()
+            CommandInvocation::builder().status(Status::from(status)).status_details(details).command_plugins(step(code)).build()
         };
         for status in ["Pending", "InProgress", "Delayed", "Cancelling"] {
             assert_eq!(ended("c", &seen(status, status, -1)), None, "{status}");
         }
         let good = ended("c", &seen("Success", "Success", 0)).expect("ended");
         good.check("i-1").expect("success");
+        let failed =
+            CommandInvocation::builder().status(Status::Failed).command_plugins(step(0)).command_plugins(step(7)).build();
+        let failed = ended("c", &failed).expect("ended");
+        assert_eq!(
+            (failed.exit_code, &*failed.output),
+            (Some(7), "step 0\nstep 7"),
+            "of several steps the one that failed counts"
+        );
         for (status, details, code, says) in [
             ("Failed", "Failed", 3, "exit code 3"),
             ("TimedOut", "DeliveryTimedOut", -1, "DeliveryTimedOut"),

@@ -134,15 +134,40 @@ pub enum LockMode {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct QuiesceSection {
-    /// Brings to rest: `fsfreeze -f /var/lib/postgresql`, or `psql -c CHECKPOINT`. If it fails there is no backup.
+    /// Brings to rest: `fsfreeze -f /var/lib/postgresql`, or `psql -c CHECKPOINT`; with `on = "instance"` also a document of Systems Manager:
+    /// `{ document = "Rest", parameters = { path = ["/data"] } }`. If it fails there is no backup.
     #[schemars(required)]
-    pub freeze: Option<HookCommand>,
-    /// Undoes it; must be harmless where nothing is frozen. Not needed after a mere checkpoint.
+    pub freeze: Option<FreezeSection>,
+    /// Undoes it; must be harmless where nothing is frozen. Not needed after a mere checkpoint. Always a command: it waits beside the application for the
+    /// case that pgkeep is killed.
     pub thaw: Option<HookCommand>,
     /// Where the commands run: `local`, or `instance`: on the instance whose volumes these are, by AWS Systems Manager. Default: `local`.
     pub on: Option<QuiesceOn>,
     /// Longest time for the freeze, and from its begin until the thaw. Default: `30s`.
     pub timeout: Option<String>,
+}
+
+/// What brings an application to rest.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FreezeSection {
+    /// Text for `/bin/sh -c`.
+    Shell(String),
+    /// A program and its arguments.
+    Program(Vec<String>),
+    /// A document of AWS Systems Manager.
+    Document(SsmDocument),
+}
+
+/// A command document of AWS Systems Manager, run on the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SsmDocument {
+    /// Name, or ARN where another account shares it.
+    pub document: String,
+    /// Its parameters, each a list as Systems Manager has them. Default: none.
+    #[serde(default)]
+    pub parameters: BTreeMap<String, Vec<String>>,
 }
 
 /// Where commands run.

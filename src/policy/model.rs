@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-pub use super::file::{Day, HookCommand, LockMode, NotifyEvent, QuiesceOn, StorageClass, VerifyLevel, WebhookFormat};
+pub use super::file::{
+    Day, HookCommand, LockMode, NotifyEvent, QuiesceOn, SsmDocument, StorageClass, VerifyLevel, WebhookFormat,
+};
 use super::retention::Rules;
 use super::schedule::{Cron, DEFAULT_DEADLINE, DEFAULT_RETRIES, Schedule};
 use super::secrets::{Environment, Template};
@@ -303,11 +305,20 @@ pub struct SnapshotLock {
     pub cool_off_hours: Option<u32>,
 }
 
+/// What brings an application to rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Freeze {
+    /// A command.
+    Command(HookCommand),
+    /// A command document of AWS Systems Manager.
+    Document(SsmDocument),
+}
+
 /// Commands around the call that starts the snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quiesce {
-    /// Brings to rest.
-    pub freeze: HookCommand,
+    /// Brings to rest. A document only on the instance.
+    pub freeze: Freeze,
     /// Undoes it.
     pub thaw: Option<HookCommand>,
     /// Where they run.

@@ -522,12 +522,12 @@ class MotoSim:
         asked, wanted = json.loads(request.body or b"{}"), SIMULATION.wanted("commands")
         if refused := COMMANDS.refuse(request.target, asked, wanted):
             raise AwsError(400, *refused)
+        if request.target.endswith(".ListCommandInvocations"):
+            body = json.dumps(COMMANDS.invocations(asked, wanted)).encode()
+            return Answer("200 OK", [("Content-Type", "application/x-amz-json-1.1"), ("Content-Length", str(len(body)))], body)
         answer = self._ask_moto(request)
         if answer.code() == 200 and request.target.endswith(".SendCommand"):
             COMMANDS.note(asked, answer.body, wanted)
-        elif answer.code() == 200 and request.target.endswith(".GetCommandInvocation"):
-            answer.body = COMMANDS.invocation(asked, answer.body, wanted)
-            answer.set_header("Content-Length", str(len(answer.body)))
         return answer
 
     def _answer(self, request):

@@ -3,9 +3,11 @@
 Settings under "commands" at /_sim, by instance id:
 
 {"commands": {"i-0123": {"unknown": true,          the instance is not managed: InvalidInstanceId
-                         "invisible_seconds": 1,   GetCommandInvocation says InvocationDoesNotExist for so long
+                         "invisible_seconds": 1,   ListCommandInvocations does not show it for so long
                          "seconds": 2,             it is InProgress for so long
-                         "run": true,              its commands really run, on this machine, by /bin/sh
+                         "run": true,              its commands really run, on this machine, by /bin/sh: those of AWS-RunShellScript, and the
+                                                   parameter "script" of any other document
+                         "steps_before": 1,        its document has so many steps more, before the last
                          "status": "Failed", "exit_code": 3, "output": "…", "errors": "…"}}}   else how it ends
 """
 
@@ -15,6 +17,7 @@ import threading
 import time
 
 GRACE = 0.05
+STEP_STATUS = ("Pending", "InProgress", "Success", "TimedOut", "Cancelled", "Failed")
 
 
 class Commands:
@@ -30,11 +33,6 @@ class Commands:
             for instance in request.get("InstanceIds", []):
                 if settings(instance).get("unknown"):
                     return "InvalidInstanceId", f"Instances [[{instance}]] not in a valid state for account 123456789012"
-        if target.endswith(".GetCommandInvocation"):
-            command = self.sent.get(request.get("CommandId"))
-            wanted = settings(request.get("InstanceId"))
-            if command and time.monotonic() - command["at"] < wanted.get("invisible_seconds", 0):
-                return "InvocationDoesNotExist", ""
         return None
 
     def note(self, request, body, settings):
@@ -48,7 +46,7 @@ class Commands:
 
     def _run(self, command, instance):
         parameters = command["request"].get("Parameters", {})
-        script = "\n".join(parameters.get("commands", []))
+        script = "\n".join(parameters.get("commands", parameters.get("script", [])))
         timeout = float(parameters.get("executionTimeout", ["3600"])[0])
         try:
             done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=timeout, check=False)
@@ -59,20 +57,21 @@ class Commands:
         with self.lock:
             command["ended"][instance] = ended
 
-    def invocation(self, request, body, settings):
-        """moto's answer to GetCommandInvocation, put right."""
-        instance = request.get("InstanceId")
+    def invocations(self, request, settings):
+        """The answer to ListCommandInvocations with details, which moto lacks: one command on one instance."""
+        instance, command_id = request.get("InstanceId"), request.get("CommandId")
         with self.lock:
-            command = self.sent.get(request.get("CommandId"))
-        if not command:
-            return body
+            command = self.sent.get(command_id)
         wanted = settings(instance)
+        if not command or time.monotonic() - command["at"] < wanted.get("invisible_seconds", 0):
+            return {"CommandInvocations": []}
         outcome = command["ended"].get(instance) if wanted.get("run") else {"status": "Success", **wanted}
         if outcome is None or time.monotonic() - command["at"] < wanted.get("seconds", 0) + GRACE:
             outcome = {"status": "InProgress", "exit_code": -1}
-        answer = json.loads(body)
-        answer["Status"] = answer["StatusDetails"] = outcome["status"]
-        answer["ResponseCode"] = outcome.get("exit_code", 0 if outcome["status"] == "Success" else -1)
-        answer["StandardOutputContent"] = outcome.get("output", "")[:24000]
-        answer["StandardErrorContent"] = outcome.get("errors", "")[:8000]
-        return json.dumps(answer).encode()
+        output, errors = outcome.get("output", ""), outcome.get("errors", "")
+        written = output + ("\n----------ERROR-------\n" + errors if errors else "")
+        step = {"Name": "step", "Status": outcome["status"] if outcome["status"] in STEP_STATUS else "Failed",
+                "ResponseCode": outcome.get("exit_code", 0 if outcome["status"] == "Success" else -1), "Output": written[:2500]}
+        steps = [{"Name": "first", "Status": "Success", "ResponseCode": 0, "Output": ""}] * wanted.get("steps_before", 0) + [step]
+        return {"CommandInvocations": [{"CommandId": command_id, "InstanceId": instance, "Status": outcome["status"],
+                                        "StatusDetails": outcome["status"], "CommandPlugins": steps}]}

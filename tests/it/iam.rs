@@ -14,7 +14,7 @@ const OPERATIONS: &[(&str, &str, &[&str])] = &[
     ("get_secret_value", "secretsmanager", &["secretsmanager:GetSecretValue", "kms:Decrypt"]),
     ("get_parameter", "ssm", &["ssm:GetParameter", "kms:Decrypt"]),
     ("send_command", "ssm", &["ssm:SendCommand"]),
-    ("get_command_invocation", "ssm", &["ssm:GetCommandInvocation"]),
+    ("list_command_invocations", "ssm", &["ssm:ListCommandInvocations"]),
     ("cancel_command", "ssm", &["ssm:CancelCommand"]),
     // Whoever has credentials may ask whose they are.
     ("get_caller_identity", "sts", &[]),
@@ -201,7 +201,7 @@ fn deletions_need_our_tags_and_the_document_is_always_the_same() {
         assert!(!deletes || text.contains("aws:ResourceTag/pgkeep:policy"), "{text}");
         let everything = statement["Resource"].as_array().expect("resources").iter().any(|r| r == "*");
         let reads = |a: &Value| {
-            a.as_str().is_some_and(|a| a.contains(":Describe") || a == "ssm:GetCommandInvocation" || a == "ssm:CancelCommand")
+            a.as_str().is_some_and(|a| a.contains(":Describe") || a == "ssm:ListCommandInvocations" || a == "ssm:CancelCommand")
         };
         assert!(!everything || statement["Action"].as_array().expect("actions").iter().all(reads), "{text}");
     }

@@ -4,7 +4,7 @@ use super::{Grants, keys, partition};
 use crate::cloud::ssm::SHELL_SCRIPT;
 use crate::cloud::tags;
 use crate::policy::Policy;
-use crate::policy::model::{EbsSource, QuiesceOn, Volumes};
+use crate::policy::model::{EbsSource, Freeze, Quiesce, QuiesceOn, Volumes};
 
 /// Locks may be others', and then say why a snapshot cannot be deleted.
 const READ: &[&str] = &["ec2:DescribeInstances", "ec2:DescribeLockedSnapshots", "ec2:DescribeSnapshots", "ec2:DescribeVolumes"];
@@ -57,11 +57,27 @@ pub(super) fn grant(policy: &Policy, source: &EbsSource, grants: &mut Grants) {
         keeping.extend(source.archive.then_some(["ec2:ModifySnapshotTier", "ec2:RestoreSnapshotTier"]).into_iter().flatten());
         grants.allow("EbsKeep", &keeping, snapshots(&regions)).when("StringEquals", &resource, name.as_str());
     }
-    if source.quiesce.as_ref().is_some_and(|q| q.on == QuiesceOn::Instance) {
-        let document = format!("arn:{}:ssm:{}::document/{SHELL_SCRIPT}", partition(&source.region), source.region);
-        grants.allow("EbsQuiesce", &["ssm:SendCommand"], [document, owned(&source.region, &instance)]);
+    if let Some(quiesce) = source.quiesce.as_ref().filter(|q| q.on == QuiesceOn::Instance) {
+        let documents = documents(&source.region, quiesce);
+        grants.allow("EbsQuiesce", &["ssm:SendCommand"], documents.into_iter().chain([owned(&source.region, &instance)]));
         // AWS knows no resources for these two.
-        grants.allow("EbsQuiesceFollow", &["ssm:GetCommandInvocation", "ssm:CancelCommand"], ["*".to_owned()]);
+        grants.allow("EbsQuiesceFollow", &["ssm:ListCommandInvocations", "ssm:CancelCommand"], ["*".to_owned()]);
     }
     keys(grants, "EbsKeys", "ec2", &regions);
+}
+
+/// ARNs of the documents of Systems Manager that are run: Amazon's own belong to no account.
+fn documents(region: &str, quiesce: &Quiesce) -> Vec<String> {
+    let arn = |account: &str, name: &str| format!("arn:{}:ssm:{region}:{account}:document/{name}", partition(region));
+    let document = match &quiesce.freeze {
+        Freeze::Document(freeze) => Some(freeze.document.as_str()),
+        Freeze::Command(_) => None,
+    };
+    let shell = (document.is_none() || quiesce.thaw.is_some()).then(|| arn("", SHELL_SCRIPT));
+    let own = document.map(|name| match name {
+        _ if name.starts_with("arn:") => name.to_owned(),
+        _ if name.starts_with("AWS") => arn("", name),
+        _ => arn("*", name),
+    });
+    shell.into_iter().chain(own).collect()
 }

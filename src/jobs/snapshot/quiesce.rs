@@ -18,7 +18,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::units::format_duration;
 use crate::base::{Error, Result};
 use crate::cloud::ssm;
-use crate::policy::model::{HookCommand, Quiesce, QuiesceOn};
+use crate::policy::model::{Freeze, HookCommand, Quiesce, QuiesceOn};
 use crate::repo::runs::HookRun;
 
 /// Waits `$0` seconds or for a signal that asks it to end, then becomes the command in the other arguments.
@@ -110,12 +110,14 @@ impl<'a> Place<'a> {
                 if let Some(thaw) = &settings.thaw {
                     guards.0.push(thaw_later(thaw, limit, rest)?);
                 }
-                local("freeze", words(&settings.freeze), limit, rest, shutdown).await
+                let Freeze::Command(freeze) = &settings.freeze else {
+                    return Err(Error::policy("a document freezes on an instance only").hint("add on = \"instance\""));
+                };
+                local("freeze", words(freeze), limit, rest, shutdown).await
             }
             Self::Instances(instances) => {
                 for instance in *instances {
-                    let lines = freeze_script(settings, rest);
-                    remote("freeze", instance, lines, limit, rest).await?;
+                    freeze_instance(instance, settings, rest).await?;
                 }
                 Ok(())
             }
@@ -130,7 +132,7 @@ impl<'a> Place<'a> {
             Self::Instances(instances) => {
                 let mut first = Ok(());
                 for instance in *instances {
-                    let done = remote("thaw", instance, thaw_script(thaw, rest), THAW, rest).await;
+                    let done = remote("thaw", shell(instance, thaw_script(thaw, rest), THAW), rest).await;
                     first = first.and(done);
                 }
                 first
@@ -262,10 +264,30 @@ async fn tail(mut pipe: impl AsyncRead + Unpin) -> String {
     if cut { text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned()) } else { text }
 }
 
-async fn remote(what: &str, instance: &str, lines: Vec<String>, limit: Duration, rest: &Rest<'_>) -> Result<()> {
+/// A document cannot start what thaws later, so that this is done by a command before it.
+async fn freeze_instance(instance: &str, settings: &Quiesce, rest: &Rest<'_>) -> Result<()> {
+    let limit = settings.timeout;
+    let guard = settings.thaw.as_ref().map(|thaw| thaw_later_line(thaw, limit, rest));
+    match &settings.freeze {
+        Freeze::Command(freeze) => remote("freeze", shell(instance, freeze_script(guard, freeze), limit), rest).await,
+        Freeze::Document(freeze) => {
+            if let Some(line) = guard {
+                remote("guard", shell(instance, vec![line], limit), rest).await?;
+            }
+            let (document, parameters) = (freeze.document.clone(), freeze.parameters.clone());
+            remote("freeze", ssm::Command { document, parameters, ..shell(instance, Vec::new(), limit) }, rest).await
+        }
+    }
+}
+
+fn shell(instance: &str, lines: Vec<String>, limit: Duration) -> ssm::Command {
+    ssm::Command::shell(instance, lines, limit)
+}
+
+async fn remote(what: &str, mut command: ssm::Command, rest: &Rest<'_>) -> Result<()> {
     let watch = Stopwatch::start();
-    let comment = format!("pgkeep {what} {}", rest.order.belonging.backup);
-    let command = ssm::Command::shell(instance, lines, limit, &comment);
+    command.comment = format!("pgkeep {what} {}", rest.order.belonging.backup);
+    let instance = &command.instance;
     let clock: SharedClock = Arc::new(SystemClock);
     let did = match ssm::run(Some(rest.region), &command, &clock).await {
         Ok(done) => Did {
@@ -273,7 +295,7 @@ async fn remote(what: &str, instance: &str, lines: Vec<String>, limit: Duration,
             outcome: done.check(instance).map_err(|e| e.context(what)),
             output: format!("{instance}, command {}\n{}", done.command_id, done.output),
         },
-        Err(error) => Did { exit_code: None, output: instance.to_owned(), outcome: Err(error.context(what)) },
+        Err(error) => Did { exit_code: None, output: instance.clone(), outcome: Err(error.context(what)) },
     };
     recorded(what, rest, watch, did)
 }
@@ -283,18 +305,19 @@ fn pid_file(rest: &Rest<'_>) -> String {
     format!("/run/pgkeep-{}.pid", rest.order.belonging.backup)
 }
 
-fn freeze_script(settings: &Quiesce, rest: &Rest<'_>) -> Vec<String> {
-    let mut lines = vec!["set -e".to_owned()];
-    if let Some(thaw) = &settings.thaw {
-        let later: Vec<String> = ["/bin/sh", "-c", LATER, &settings.timeout.as_secs().max(1).to_string()]
-            .iter()
-            .map(|w| quote(w))
-            .chain(words(thaw).iter().map(|w| quote(w)))
-            .collect();
-        lines.push(format!("setsid {} </dev/null >/dev/null 2>&1 & echo $! >{}", later.join(" "), pid_file(rest)));
-    }
-    lines.push(words(&settings.freeze).iter().map(|w| quote(w)).collect::<Vec<_>>().join(" "));
-    lines
+/// Starts the process that thaws on the instance when nobody does.
+fn thaw_later_line(thaw: &HookCommand, after: Duration, rest: &Rest<'_>) -> String {
+    let later: Vec<String> = ["/bin/sh", "-c", LATER, &after.as_secs().max(1).to_string()]
+        .iter()
+        .map(|w| quote(w))
+        .chain(words(thaw).iter().map(|w| quote(w)))
+        .collect();
+    format!("setsid {} </dev/null >/dev/null 2>&1 & echo $! >{}", later.join(" "), pid_file(rest))
+}
+
+fn freeze_script(guard: Option<String>, freeze: &HookCommand) -> Vec<String> {
+    let freeze = words(freeze).iter().map(|w| quote(w)).collect::<Vec<_>>().join(" ");
+    ["set -e".to_owned()].into_iter().chain(guard).chain([freeze]).collect()
 }
 
 fn thaw_script(thaw: &HookCommand, rest: &Rest<'_>) -> Vec<String> {
@@ -332,7 +355,7 @@ mod tests {
     fn settings(folder: &std::path::Path, freeze: &str) -> Quiesce {
         let log = folder.join("log");
         Quiesce {
-            freeze: HookCommand::Shell(format!("echo freeze >>{}; {freeze}", log.display())),
+            freeze: Freeze::Command(HookCommand::Shell(format!("echo freeze >>{}; {freeze}", log.display()))),
             thaw: Some(HookCommand::Shell(format!("echo thaw >>{}", log.display()))),
             on: QuiesceOn::Local,
             timeout: Duration::from_secs(2),
@@ -375,14 +398,10 @@ mod tests {
     #[test]
     fn scripts_for_instances_start_their_own_thaw_first_and_quote_every_word() {
         let order = order();
-        let settings = Quiesce {
-            freeze: HookCommand::Program(vec!["fsfreeze".to_owned(), "-f".to_owned(), "/my data's".to_owned()]),
-            thaw: Some(HookCommand::Shell("fsfreeze -u '/my data'".to_owned())),
-            on: QuiesceOn::Instance,
-            timeout: Duration::from_secs(20),
-        };
-        let rest = Rest { settings: Some(&settings), order: &order, region: "eu-west-1", instances: &["i-1"] };
-        let script = freeze_script(&settings, &rest);
+        let freeze = HookCommand::Program(vec!["fsfreeze".to_owned(), "-f".to_owned(), "/my data's".to_owned()]);
+        let thaw = HookCommand::Shell("fsfreeze -u '/my data'".to_owned());
+        let rest = Rest { settings: None, order: &order, region: "eu-west-1", instances: &["i-1"] };
+        let script = freeze_script(Some(thaw_later_line(&thaw, Duration::from_secs(20), &rest)), &freeze);
         assert!(
             script[1].starts_with("setsid '/bin/sh' '-c' 'trap ") && script[1].contains("'20' '/bin/sh' '-c' 'fsfreeze -u '\\''")
         );
@@ -400,12 +419,18 @@ mod tests {
         let file = folder.path().join("pid");
         let here = |script: Vec<String>| script.join("\n").replace(&pid_file(&rest), &file.display().to_string());
         let sh = |script: &str| std::process::Command::new("/bin/sh").args(["-c", script]).status().expect("sh").success();
-        assert!(sh(&here(freeze_script(&settings, &rest))));
+        let (Freeze::Command(freeze), Some(thaw)) = (&settings.freeze, &settings.thaw) else { panic!("commands") };
+        assert!(sh(&here(freeze_script(Some(thaw_later_line(thaw, settings.timeout, &rest)), freeze))));
         let pid = std::fs::read_to_string(&file).expect("pid").trim().to_owned();
         // A process that ended and that nobody waited for has no command line.
         let lives = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        let watch = Stopwatch::start();
+        // While one program takes the place of another there is no command line for a moment.
+        while !lives() && watch.elapsed() < Duration::from_secs(10) {
+            std::thread::yield_now();
+        }
         assert!(lives(), "it waits");
-        assert!(sh(&here(thaw_script(settings.thaw.as_ref().expect("thaw"), &rest))));
+        assert!(sh(&here(thaw_script(thaw, &rest))));
         let watch = Stopwatch::start();
         while lives() && watch.elapsed() < Duration::from_secs(10) {
             std::thread::yield_now();

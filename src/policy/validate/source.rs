@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::file::{EbsSection, LockSection, PostgresSection, QuiesceSection, RdsSection, SourceSection};
+use super::super::file::{EbsSection, FreezeSection, LockSection, PostgresSection, QuiesceSection, RdsSection, SourceSection};
 use super::super::model::{
-    Databases, EbsSource, LockMode, PostgresSource, Quiesce, QuiesceOn, RdsSource, RdsTarget, SnapshotLock, Source, TableName,
-    Volumes,
+    Databases, EbsSource, Freeze, HookCommand, LockMode, PostgresSource, Quiesce, QuiesceOn, RdsSource, RdsTarget, SnapshotLock,
+    Source, TableName, Volumes,
 };
 use super::super::parse::Sheet;
 use super::super::problem::Severity;
@@ -163,9 +163,30 @@ fn quiesce(sheet: &mut Sheet, section: Option<&QuiesceSection>) -> Option<Quiesc
         sheet.report(Severity::Error, "source.quiesce.timeout", "duration", "must be between a second and ten minutes").help =
             Some("an application at rest is an application that stands still".to_owned());
     }
-    let freeze = command(sheet, "source.quiesce.freeze", section.freeze.clone()?);
+    let on = section.on.unwrap_or(QuiesceOn::Local);
+    let freeze = freeze(sheet, on, section.freeze.clone()?);
     let thaw = section.thaw.clone().and_then(|c| command(sheet, "source.quiesce.thaw", c));
-    Some(Quiesce { freeze: freeze?, thaw, on: section.on.unwrap_or(QuiesceOn::Local), timeout })
+    Some(Quiesce { freeze: freeze?, thaw, on, timeout })
+}
+
+fn freeze(sheet: &mut Sheet, on: QuiesceOn, section: FreezeSection) -> Option<Freeze> {
+    let key = "source.quiesce.freeze";
+    match section {
+        FreezeSection::Shell(text) => command(sheet, key, HookCommand::Shell(text)).map(Freeze::Command),
+        FreezeSection::Program(words) => command(sheet, key, HookCommand::Program(words)).map(Freeze::Command),
+        FreezeSection::Document(document) => {
+            if document.document.trim().is_empty() {
+                let problem = sheet.report(Severity::Error, &format!("{key}.document"), "empty", "names no document");
+                problem.help = Some("`aws ssm list-documents --filters Key=DocumentType,Values=Command` shows them".to_owned());
+                return None;
+            }
+            if on == QuiesceOn::Local {
+                let problem = sheet.report(Severity::Error, key, "needs-key", "a document runs on an instance only");
+                problem.help = Some("add on = \"instance\", or give a command".to_owned());
+            }
+            Some(Freeze::Document(document))
+        }
+    }
 }
 
 fn rds(sheet: &mut Sheet, section: RdsSection) -> Option<RdsSource> {
