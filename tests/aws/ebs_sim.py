@@ -170,11 +170,13 @@ class Ebs:
     @staticmethod
     def _attach(form, backend):
         instance = backend.get_instance(form["InstanceId"])
-        if form["Device"] in dict(instance.get_block_device_mapping):
-            raise Refused("InvalidParameterValue", f"Attachment point {form['Device']} is already in use")
         volume = backend.volumes[form["VolumeId"]]
         if volume.zone.name != instance._placement.zone:
             raise Refused("InvalidVolume.ZoneMismatch", "The volume is not in the same availability zone as the instance")
+        if volume.attachment:
+            raise Refused("VolumeInUse", f"{volume.id} is already attached to an instance")
+        if form["Device"] in dict(instance.get_block_device_mapping):
+            raise Refused("InvalidParameterValue", f"Attachment point {form['Device']} is already in use")
         if volume.status != "available":
             raise Refused("IncorrectState", f"{volume.id} is not 'available'")
 
