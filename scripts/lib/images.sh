@@ -91,7 +91,8 @@ fill_aws_root() {
 # The libraries that programs and modules below a root load, and those that glibc loads by name.
 copy_libraries() {
   local root=$1 library
-  find "$root" -type f \( -perm -100 -o -name '*.so*' \) -print0 | xargs -0 -n 50 ldd 2>/dev/null |
+  # ldd fails where a file needs none, as busybox.
+  find "$root" -type f \( -perm -100 -o -name '*.so*' \) -print0 | { xargs -0 -n 50 ldd 2>/dev/null || true; } |
     awk '$3 ~ /^\// { print $3 }' | sort -u | while read -r library; do
     case $library in
       "$root"/*) ;;
