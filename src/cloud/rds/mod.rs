@@ -167,6 +167,11 @@ pub fn is_busy(error: &Error) -> bool {
         .is_some_and(|code| code.starts_with("InvalidDB") && (code.ends_with("State") || code.ends_with("StateFault")))
 }
 
+/// Whether AWS has no room for an instance of this class in this zone: what does not pass within minutes.
+pub fn lacks_room(error: &Error) -> bool {
+    aws::code(error).is_some_and(|code| code.starts_with("Insufficient") && code.contains("Capacity"))
+}
+
 /// Whether the quota of manual snapshots is used up.
 pub fn is_over_quota(error: &Error) -> bool {
     aws::code(error).is_some_and(|code| code.starts_with("SnapshotQuotaExceeded"))

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::plan::{calls, estimate};
-use super::wait::{Patience, until_usable};
+use super::wait::{until_taken, until_usable};
 use super::{SETTINGS, unit_of};
 use crate::base::clock::elapsed;
 use crate::base::ids::RunId;
@@ -66,15 +66,19 @@ pub(super) async fn restore(cx: &Context, saved: &Saved, target: &Target, run: &
     let mut work = work(saved, to).await?;
     mark(&mut work.settings, saved, run);
     cx.progress.stage("restore", None);
-    let Work { rds, unit, origin, settings, .. } = &work;
+    let mut rds = work.rds.clone();
+    let Work { unit, origin, settings, .. } = &work;
     let made = match settings {
         Settings::Instance(instance) => {
-            let asked = rds.restore_instance(origin, instance).await;
-            begun(asked, rds, *unit, &instance.identifier, run).await?;
-            let mut endpoint = shutdown.guard(until_usable(cx, rds, *unit, &instance.identifier, shutdown)).await?;
+            let asked =
+                shutdown.guard(until_taken(cx, &mut rds, |rds| async move { rds.restore_instance(origin, instance).await }));
+            let asked = asked.await;
+            begun(asked, &rds, *unit, &instance.identifier, run).await?;
+            let mut endpoint = until_usable(cx, &mut rds, *unit, &instance.identifier, shutdown).await?;
             if instance.needs_modify() {
-                shutdown.guard(when_free(cx, || rds.modify_instance(instance))).await?;
-                endpoint = shutdown.guard(until_usable(cx, rds, *unit, &instance.identifier, shutdown)).await?;
+                let asked = until_taken(cx, &mut rds, |rds| async move { rds.modify_instance(instance).await });
+                shutdown.guard(asked).await?;
+                endpoint = until_usable(cx, &mut rds, *unit, &instance.identifier, shutdown).await?;
             }
             vec![made_instance(instance, &saved.summary.of, endpoint.as_deref())]
         }
@@ -92,12 +96,13 @@ async fn restore_cluster(
     run: &RunId,
     shutdown: &Shutdown,
 ) -> Result<Vec<Made>> {
-    let rds = &work.rds;
-    let asked = rds.restore_cluster(&work.origin, cluster).await;
-    begun(asked, rds, Unit::Cluster, &cluster.identifier, run).await?;
-    let endpoint = shutdown.guard(until_usable(cx, rds, Unit::Cluster, &cluster.identifier, shutdown)).await?;
+    let (mut rds, origin) = (work.rds.clone(), &work.origin);
+    let asked = until_taken(cx, &mut rds, |rds| async move { rds.restore_cluster(origin, cluster).await });
+    let asked = shutdown.guard(asked).await;
+    begun(asked, &rds, Unit::Cluster, &cluster.identifier, run).await?;
+    let endpoint = until_usable(cx, &mut rds, Unit::Cluster, &cluster.identifier, shutdown).await?;
     if cluster.needs_modify() {
-        shutdown.guard(when_free(cx, || rds.modify_cluster(cluster))).await?;
+        shutdown.guard(until_taken(cx, &mut rds, |rds| async move { rds.modify_cluster(cluster).await })).await?;
     }
     let mut made = vec![Made {
         id: cluster.identifier.clone(),
@@ -105,25 +110,14 @@ async fn restore_cluster(
         details: json!({ "Endpoint": endpoint, "Port": cluster.port, "Engine": cluster.engine, "EngineVersion": cluster.engine_version }),
     }];
     for member in members {
-        let asked = shutdown.guard(when_free(cx, || rds.create_member(member))).await;
-        begun(asked, rds, Unit::Instance, &member.identifier, run).await?;
+        let asked = shutdown.guard(until_taken(cx, &mut rds, |rds| async move { rds.create_member(member).await })).await;
+        begun(asked, &rds, Unit::Instance, &member.identifier, run).await?;
     }
     for member in members {
-        let endpoint = shutdown.guard(until_usable(cx, rds, Unit::Instance, &member.identifier, shutdown)).await?;
+        let endpoint = until_usable(cx, &mut rds, Unit::Instance, &member.identifier, shutdown).await?;
         made.push(made_instance(member, &cluster.identifier, endpoint.as_deref()));
     }
     Ok(made)
-}
-
-/// Asks again while RDS is at something else: right after a restore it makes the first automated backup.
-async fn when_free<F: Future<Output = Result<()>> + Send>(cx: &Context, ask: impl Fn() -> F + Send + Sync) -> Result<()> {
-    let mut patience = Patience::new(cx);
-    loop {
-        match ask().await {
-            Err(error) if rds::is_busy(&error) => patience.pause().await?,
-            outcome => return outcome,
-        }
-    }
 }
 
 /// A request that RDS took, also when its answer was lost and it was sent twice.
