@@ -123,7 +123,7 @@ fn an_instance_is_backed_up_copied_proven_and_made_again_as_it_was() {
     let xml = RDS.does("DescribeDBInstances", &[("DBInstanceIdentifier", &name)]);
     let tags: Vec<String> = texts(&xml, "Value");
     assert!(tags.contains(&"payments".to_owned()) && tags.contains(&backup), "{tags:?}");
-    home.run(&["restore", "prod", "--to-instance", &name]).exits(5).says(&["already", "never overwrites"]);
+    home.run(&["restore", "prod", "--to-instance", &name]).exits(5).says(&["completely", "already", "never overwrites"]);
     home.run(&["restore", "prod", "--to-instance", "no--name"]).exits(2);
     home.run(&["restore", "prod", "--to", "postgres://x/y"]).exits(2);
     let abroad = home.json(&["restore", "prod", "--to-instance", "abroad", "--to-region", "eu-central-1", "--plan"]);
