@@ -187,6 +187,7 @@ def answer(action, form, region, settings):
         name = next(form[key][0] for key in NEW_NAMES if key in form).split(":")[-1]
         FORMS.setdefault(name, []).append({key: value[0] for key, value in form.items() if key != "Version"})
     if action == "EnableHttpEndpoint":
+        next(iter(rds_backends.values()))[region].clusters[name]._enable_http_endpoint = True
         return _result(action, "<HttpEndpointEnabled>true</HttpEndpointEnabled>")
     return None
 

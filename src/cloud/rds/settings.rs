@@ -232,13 +232,20 @@ impl Settings {
         }
     }
 
-    /// Size in bytes; 0 where it is not known: of Aurora RDS may report 1 GiB, whatever there is.
+    /// Size in bytes; 0 where it is not known.
     pub fn bytes(&self) -> u64 {
         let gib = match self {
             Self::Instance(instance) => instance.allocated_storage,
-            Self::Cluster(cluster, _) if cluster.is_aurora() && cluster.allocated_storage <= 1 => 0,
             Self::Cluster(cluster, _) => cluster.allocated_storage,
         };
-        u64::try_from(gib).unwrap_or_default() << 30
+        self.plausible(u64::try_from(gib).unwrap_or_default() << 30)
+    }
+
+    /// The size that RDS reports, in bytes; 0 where it is none: of Aurora RDS may report 1 GiB, whatever there is.
+    pub fn plausible(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Cluster(cluster, _) if cluster.is_aurora() && bytes <= 1 << 30 => 0,
+            _ => bytes,
+        }
     }
 }

@@ -112,15 +112,15 @@ pub(super) fn offer(window: Window, shows: Timestamp, saved: &Saved, to: &ToInst
         (offered.reaches, offered.loss_seconds) = (Some(shows), Some(loss(shows)));
         notes.push(match loss(shows) {
             // RDS itself counts in seconds.
-            lost if lost > 1 && !to.latest => format!(
+            seconds if seconds > 1 && !to.latest => format!(
                 "NOT THE TIME THAT WAS ASKED FOR: the automated backups reach only {} now, so that {shows} comes back and {} before {asked} are lost; \
                  the latest time grows: the same command in some minutes loses nothing. The snapshot would lose {of_snapshot}",
                 window.latest,
-                words(lost)
+                words(seconds)
             ),
-            lost => format!(
+            seconds => format!(
                 "point-in-time restore to {shows} loses {} of what came before {asked}; the snapshot would lose {of_snapshot}",
-                words(lost)
+                words(seconds)
             ),
         });
         return offered;

@@ -72,7 +72,7 @@ pub(super) async fn restore(cx: &Context, saved: &Saved, target: &Target, run: &
     let to = to_instance(target)?;
     let mut work = work(saved, to).await?;
     let shows = work.shows(saved);
-    if let Some(window) = work.window {
+    if let Some(window) = work.window.filter(|_| to.point_in_time) {
         offer(window, shows, saved, to, &mut work.notes);
     }
     mark(&mut work, saved, run);
@@ -248,7 +248,7 @@ async fn work(saved: &Saved, to: &ToInstance) -> Result<Work> {
         origin_in_time(&rds, original, &described, window, to)?
     } else {
         let snapshot = snapshot(&rds, unit, saved, region).await?;
-        bytes = bytes.max(snapshot.bytes);
+        bytes = bytes.max(described.plausible(snapshot.bytes));
         Origin::Snapshot(snapshot.id)
     };
     let settings = settings(described, to, at_home, &mut notes)?;
@@ -291,7 +291,9 @@ fn mark(work: &mut Work, saved: &Saved, run: &RunId) {
         Settings::Instance(instance) => set(&mut instance.tags),
         Settings::Cluster(cluster, members) => {
             set(&mut cluster.tags);
-            members.iter_mut().for_each(|member| set(&mut member.tags));
+            for member in members {
+                set(&mut member.tags);
+            }
         }
     }
 }
