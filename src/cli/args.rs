@@ -228,6 +228,9 @@ pub struct SnapshotTarget {
     /// rds: from the copy in this region
     #[arg(long, value_name = "REGION", requires = "to_instance", conflicts_with = "point_in_time")]
     pub to_region: Option<String>,
+    /// rds: in this availability zone, of a cluster its first instance; else RDS chooses
+    #[arg(long, value_name = "ZONE", requires = "to_instance")]
+    pub availability_zone: Option<String>,
     /// rds: another class than the original's, such as db.r6g.large
     #[arg(long, value_name = "CLASS", requires = "to_instance")]
     pub instance_class: Option<String>,

@@ -28,7 +28,9 @@ pub(super) fn target(args: &SnapshotTarget) -> Option<Target> {
             name: name.clone(),
             region: args.to_region.clone(),
             at: None,
+            latest: false,
             point_in_time: args.point_in_time,
+            zone: args.availability_zone.clone(),
             class: args.instance_class.clone(),
             subnet_group: args.subnet_group.clone(),
             security_groups: args.security_group.clone(),
@@ -62,7 +64,8 @@ fn plan_text(planned: &PlannedSnapshots) -> String {
     let plan = &planned.plan;
     let _ = writeln!(out, "backup   {} of {} ({})", planned.backup, planned.policy, planned.kind);
     let _ = writeln!(out, "shows    {}; what came in the {lost} since then is not in it", planned.consistent_at);
-    let _ = writeln!(out, "target   {}, {}", plan.target, format_bytes(plan.bytes));
+    let size = if plan.bytes == 0 { "size not known".to_owned() } else { format_bytes(plan.bytes) };
+    let _ = writeln!(out, "target   {}, {size}", plan.target);
     let took = format_duration(Duration::from_secs(plan.estimated_seconds));
     let _ = writeln!(out, "time     about {took}: {}", plan.estimate);
     for warning in planned.backup_warnings.iter().chain(&plan.notes) {
@@ -76,11 +79,12 @@ fn plan_text(planned: &PlannedSnapshots) -> String {
 
 fn text(done: &SnapshotsRestored) -> String {
     let mut out = String::new();
+    let from = if done.point_in_time { "automated backups" } else { "snapshot" };
     for made in &done.restored.made {
-        let _ = writeln!(out, "made     {} from the snapshot of {}: {}", made.id, made.of, made.details);
+        let _ = writeln!(out, "made     {} from the {from} of {}: {}", made.id, made.of, made.details);
     }
     let took = format_duration(Duration::from_secs_f64(done.seconds));
-    let _ = writeln!(out, "restored {} to {} in {took}", done.backup, done.target);
+    let _ = writeln!(out, "restored {} as of {} to {} in {took}", done.backup, done.consistent_at, done.target);
     for warning in &done.restored.warnings {
         let _ = writeln!(out, "warning  {warning}");
     }

@@ -26,6 +26,8 @@ pub const COPY_OF: &str = "pgkeep:copy-of";
 pub const RESTORED_FROM: &str = "pgkeep:restored-from";
 /// Of what a restore made: the run.
 pub const RESTORED_BY: &str = "pgkeep:restored-by";
+/// Of what a point-in-time restore made: the instant that it shows.
+pub const RESTORE_TIME: &str = "pgkeep:restore-time";
 
 /// Longest value that AWS takes, in characters.
 const VALUE_CHARS: usize = 256;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::context::{Context, Place};
 use super::list::{BackupRow, ListReport, Proofs, row};
-use super::snapshot::rds::restore::offer_at;
+use super::snapshot::rds::in_time::offer_at;
 use super::snapshot::restore::PointInTime;
 use super::snapshot::{ebs, rds};
 use crate::base::clock::elapsed;

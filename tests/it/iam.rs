@@ -45,6 +45,8 @@ const OPERATIONS: &[(&str, &str, &[&str])] = &[
     ("create_db_instance", "rds", &["rds:CreateDBInstance", "rds:AddTagsToResource"]),
     ("modify_db_instance", "rds", &["rds:ModifyDBInstance"]),
     ("modify_db_cluster", "rds", &["rds:ModifyDBCluster"]),
+    ("enable_http_endpoint", "rds", &["rds:EnableHttpEndpoint"]),
+    ("add_tags_to_resource", "rds", &["rds:AddTagsToResource"]),
     ("describe_instances", "ec2", &["ec2:DescribeInstances"]),
     ("describe_volumes", "ec2", &["ec2:DescribeVolumes"]),
     ("describe_snapshots", "ec2", &["ec2:DescribeSnapshots"]),

@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use crate::support::aws::{Aws, credentials_of, fault, simulate, texts};
 use crate::support::cli::{Home, StoreKind, finish};
 
-const RDS: Aws = Aws::new("rds", "eu-west-1");
+pub(crate) const RDS: Aws = Aws::new("rds", "eu-west-1");
 const COPIES: Aws = Aws::new("rds", "eu-central-1");
 
 /// A home with the policy `prod` of a new instance.
-struct World {
-    home: Home,
-    instance: String,
+pub(crate) struct World {
+    pub(crate) home: Home,
+    pub(crate) instance: String,
 }
 
 impl World {
-    fn new(source: &str, more: &str) -> Self {
+    pub(crate) fn new(source: &str, more: &str) -> Self {
         let world = Self { home: Home::new(StoreKind::S3), instance: format!("db-{}", random_hex(6)) };
         RDS.does(
             "CreateDBInstance",
@@ -50,7 +50,7 @@ impl World {
         world
     }
 
-    fn policy(&self, source: &str, more: &str) {
+    pub(crate) fn policy(&self, source: &str, more: &str) {
         let text = format!(
             "[source]\nkind = \"rds\"\nregion = \"eu-west-1\"\n{source}\n[store]\nurl = \"{}\"\n{more}\n",
             self.home.store()
@@ -58,7 +58,7 @@ impl World {
         std::fs::write(self.home.path().join("policies/prod.toml"), text).expect("write the policy");
     }
 
-    fn simulate(&self, wanted: &Value) {
+    pub(crate) fn simulate(&self, wanted: &Value) {
         simulate(&json!({ "rds": { &self.instance: wanted } }));
     }
 
@@ -123,7 +123,7 @@ fn an_instance_is_backed_up_copied_proven_and_made_again_as_it_was() {
     let xml = RDS.does("DescribeDBInstances", &[("DBInstanceIdentifier", &name)]);
     let tags: Vec<String> = texts(&xml, "Value");
     assert!(tags.contains(&"payments".to_owned()) && tags.contains(&backup), "{tags:?}");
-    home.run(&["restore", "prod", "--to-instance", &name]).exits(5).says(&["already", "never overwrites"]);
+    home.run(&["restore", "prod", "--to-instance", &name]).exits(5).says(&["completely", "already", "never overwrites"]);
     home.run(&["restore", "prod", "--to-instance", "no--name"]).exits(2);
     home.run(&["restore", "prod", "--to", "postgres://x/y"]).exits(2);
     let abroad = home.json(&["restore", "prod", "--to-instance", "abroad", "--to-region", "eu-central-1", "--plan"]);

@@ -15,8 +15,20 @@ pub struct Described {
     pub status: String,
     /// Host to connect to, once there is one.
     pub endpoint: Option<String>,
+    /// Its ARN.
+    pub arn: String,
     /// What it is.
     pub settings: Settings,
+}
+
+impl Described {
+    /// Its tags.
+    pub const fn tags(&self) -> &Tags {
+        match &self.settings {
+            Settings::Instance(instance) => &instance.tags,
+            Settings::Cluster(cluster, _) => &cluster.tags,
+        }
+    }
 }
 
 impl Rds {
@@ -47,6 +59,7 @@ impl Rds {
         Ok(answer.db_instances.unwrap_or_default().into_iter().next().map(|instance| Described {
             status: instance.db_instance_status().unwrap_or_default().to_owned(),
             endpoint: instance.endpoint().and_then(|e| e.address()).map(str::to_owned),
+            arn: instance.db_instance_arn().unwrap_or_default().to_owned(),
             settings: Settings::Instance(Box::new(instance_settings(&instance))),
         }))
     }
@@ -72,6 +85,7 @@ impl Rds {
         Ok(Some(Described {
             status: cluster.status().unwrap_or_default().to_owned(),
             endpoint: cluster.endpoint().map(str::to_owned),
+            arn: cluster.db_cluster_arn().unwrap_or_default().to_owned(),
             settings: Settings::Cluster(Box::new(cluster_settings(&cluster)), members),
         }))
     }
@@ -106,6 +120,7 @@ fn instance_settings(i: &DbInstance) -> InstanceSettings {
         storage_encrypted: i.storage_encrypted().unwrap_or_default(),
         kms_key_id: own(i.kms_key_id()),
         processor_features: i.processor_features().iter().filter_map(|f| Some((own(f.name())?, own(f.value())?))).collect(),
+        use_default_processor_features: false,
         auto_minor_version_upgrade: i.auto_minor_version_upgrade(),
         copy_tags_to_snapshot: i.copy_tags_to_snapshot(),
         deletion_protection: i.deletion_protection().unwrap_or_default(),
@@ -124,6 +139,7 @@ fn instance_settings(i: &DbInstance) -> InstanceSettings {
         promotion_tier: i.promotion_tier(),
         is_cluster_writer: false,
         manage_master_user_password: i.master_user_secret().is_some(),
+        master_user_secret_kms_key_id: i.master_user_secret().and_then(|s| own(s.kms_key_id())),
         engine_lifecycle_support: own(i.engine_lifecycle_support()),
         tags: users(tags_of(i.tag_list())),
     }
@@ -141,6 +157,7 @@ fn cluster_settings(c: &DbCluster) -> ClusterSettings {
         port: c.port().filter(|p| *p > 0),
         subnet_group: own(c.db_subnet_group()),
         vpc_security_group_ids: c.vpc_security_groups().iter().filter_map(|g| own(g.vpc_security_group_id())).collect(),
+        publicly_accessible: c.publicly_accessible(),
         network_type: own(c.network_type()),
         parameter_group: own(c.db_cluster_parameter_group()),
         storage_type: own(c.storage_type()).filter(|t| !t.is_empty()),
@@ -159,8 +176,17 @@ fn cluster_settings(c: &DbCluster) -> ClusterSettings {
         backup_retention_period: c.backup_retention_period(),
         preferred_backup_window: own(c.preferred_backup_window()),
         preferred_maintenance_window: own(c.preferred_maintenance_window()),
+        auto_minor_version_upgrade: c.auto_minor_version_upgrade(),
+        ca_certificate: c.certificate_details().and_then(|d| own(d.ca_identifier())),
+        database_insights_mode: c.database_insights_mode().map(|m| m.as_str().to_owned()),
+        enable_performance_insights: c.performance_insights_enabled().unwrap_or_default(),
+        performance_insights_kms_key_id: own(c.performance_insights_kms_key_id()),
+        performance_insights_retention_period: c.performance_insights_retention_period().filter(|n| *n > 0),
+        monitoring_interval: c.monitoring_interval(),
+        monitoring_role_arn: own(c.monitoring_role_arn()),
         enable_http_endpoint: c.http_endpoint_enabled().unwrap_or_default(),
         manage_master_user_password: c.master_user_secret().is_some(),
+        master_user_secret_kms_key_id: c.master_user_secret().and_then(|s| own(s.kms_key_id())),
         engine_lifecycle_support: own(c.engine_lifecycle_support()),
         tags: users(tags_of(c.tag_list())),
     }

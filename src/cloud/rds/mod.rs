@@ -3,10 +3,11 @@
 //! Snapshots have identifiers that their maker chooses, so that a request whose answer was lost can be repeated: the second says that there is one already,
 //! and its tags say whose. All times are RDS's own.
 
-mod describe;
+pub mod describe;
 pub mod restore;
 pub mod settings;
 pub mod snapshots;
+mod window;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use aws_sdk_rds::primitives::DateTime;
 use aws_sdk_rds::types::Tag;
 use jiff::Timestamp;
 
+pub use self::window::Window;
 use super::aws::{self, Repeat};
 use super::tags::Tags;
 use crate::base::{Error, Result};
@@ -62,22 +64,6 @@ pub struct Quota {
     pub max: i64,
 }
 
-/// The instants to which the automated backups can restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Window {
-    /// The first.
-    pub earliest: Timestamp,
-    /// The last: usually five minutes ago.
-    pub latest: Timestamp,
-}
-
-impl Window {
-    /// Whether `at` is in it.
-    pub fn covers(&self, at: Timestamp) -> bool {
-        (self.earliest..=self.latest).contains(&at)
-    }
-}
-
 impl Rds {
     /// A client of `region`, with credentials as every AWS tool finds them.
     pub async fn connect(region: &str) -> Result<Self> {
@@ -100,55 +86,6 @@ impl Rds {
         let found = quotas.into_iter().find(|q| q.account_quota_name() == Some(unit.quota()));
         Ok(found.and_then(|q| Some(Quota { used: q.used?, max: q.max? })))
     }
-
-    /// The window of point-in-time restores; `None` without automated backups. Also of what was deleted, while its automated backups are kept.
-    pub async fn window(&self, unit: Unit, id: &str) -> Result<Option<Window>> {
-        let found = match unit {
-            Unit::Instance => self.instance_window(id).await?,
-            Unit::Cluster => self.cluster_window(id).await?,
-        };
-        Ok(found.and_then(|(earliest, latest)| Some(Window { earliest: earliest?, latest: latest? })))
-    }
-
-    async fn instance_window(&self, id: &str) -> Result<Option<(Option<Timestamp>, Option<Timestamp>)>> {
-        let what = format!("read the automated backups of {id}");
-        let mut pages =
-            self.client.describe_db_instance_automated_backups().db_instance_identifier(id).into_paginator().items().send();
-        let mut newest = None;
-        while let Some(backup) = pages.next().await {
-            let backup = match backup.map_err(|e| aws::failure(&what, "rds:DescribeDBInstanceAutomatedBackups", e)) {
-                Err(error) if is_absent(&error) => return Ok(None),
-                backup => backup?,
-            };
-            // Of an instance that was made anew under its old name there are several: the one that goes on is `active`.
-            let window = backup.restore_window().map(|w| (time(w.earliest_time()), time(w.latest_time())));
-            if newest.is_none() || backup.status() == Some("active") {
-                newest = window.or(newest);
-            }
-        }
-        Ok(newest)
-    }
-
-    async fn cluster_window(&self, id: &str) -> Result<Option<(Option<Timestamp>, Option<Timestamp>)>> {
-        let what = format!("read the automated backups of {id}");
-        let answer = self.client.describe_db_clusters().db_cluster_identifier(id).send().await;
-        match answer.map_err(|e| aws::failure(&what, "rds:DescribeDBClusters", e)) {
-            Err(error) if is_absent(&error) => {}
-            answer => {
-                let cluster = answer?.db_clusters.unwrap_or_default().into_iter().next();
-                return Ok(cluster.map(|c| (time(c.earliest_restorable_time()), time(c.latest_restorable_time()))));
-            }
-        }
-        let mut pages =
-            self.client.describe_db_cluster_automated_backups().db_cluster_identifier(id).into_paginator().items().send();
-        match pages.next().await.transpose().map_err(|e| aws::failure(&what, "rds:DescribeDBClusterAutomatedBackups", e)) {
-            Err(error) if is_absent(&error) => Ok(None),
-            backup => {
-                let window = backup?.and_then(|b| b.restore_window);
-                Ok(window.map(|w| (time(w.earliest_time()), time(w.latest_time()))))
-            }
-        }
-    }
 }
 
 /// Whether RDS says that there is no such thing.
@@ -165,6 +102,11 @@ pub fn exists_already(error: &Error) -> bool {
 pub fn is_busy(error: &Error) -> bool {
     aws::code(error)
         .is_some_and(|code| code.starts_with("InvalidDB") && (code.ends_with("State") || code.ends_with("StateFault")))
+}
+
+/// Whether AWS has no room for an instance of this class in this zone: what does not pass within minutes.
+pub fn lacks_room(error: &Error) -> bool {
+    aws::code(error).is_some_and(|code| code.starts_with("Insufficient") && code.contains("Capacity"))
 }
 
 /// Whether the quota of manual snapshots is used up.

@@ -5,9 +5,10 @@ use aws_sdk_rds::types::{DatabaseInsightsMode, ProcessorFeature, ServerlessV2Sca
 use jiff::Timestamp;
 
 use super::settings::{ClusterSettings, InstanceSettings};
-use super::{Rds, to_aws, to_tags};
+use super::{Rds, Unit, to_aws, to_tags};
 use crate::base::Result;
 use crate::cloud::aws;
+use crate::cloud::tags::Tags;
 
 /// What a new instance or cluster is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,29 +19,26 @@ pub enum Origin {
     Time {
         /// Identifier of the instance or cluster.
         of: String,
-        /// Its immutable id, where it is gone and only its automated backups are left.
-        gone: Option<String>,
-        /// The instant.
+        /// Its immutable id, which is asked for in place of the name: a name can be given to another one.
+        resource: Option<String>,
+        /// The instant, in whole seconds.
         at: Timestamp,
+        /// Whether the latest that there is when RDS begins is wanted, which is no earlier.
+        latest: bool,
     },
 }
 
-/// Below this size RDS takes no numbers for gp3: it gives the baseline, and reports it.
+/// Below this size RDS takes no numbers for gp3 of PostgreSQL: it gives the baseline, and reports it.
 const GP3_BASELINE_GIB: i32 = 400;
-/// gp3's baseline: operations a second, MiB/s.
-const GP3_BASELINE: (i32, i32) = (3000, 125);
 
 impl InstanceSettings {
-    /// Without what RDS reports and does not take back.
+    /// Without what RDS reports and does not take back, and without the zone, which may be what failed.
     pub fn to_ask(mut self) -> Self {
-        let baseline = (self.iops, self.storage_throughput) == (Some(GP3_BASELINE.0), Some(GP3_BASELINE.1));
         let gp2 = self.storage_type.as_deref() == Some("gp2");
-        if gp2 || self.storage_type.as_deref() == Some("gp3") && self.allocated_storage < GP3_BASELINE_GIB && baseline {
+        if gp2 || self.storage_type.as_deref() == Some("gp3") && self.allocated_storage < GP3_BASELINE_GIB {
             (self.iops, self.storage_throughput) = (None, None);
         }
-        if self.multi_az {
-            self.availability_zone = None;
-        }
+        self.availability_zone = None;
         for group in [&mut self.subnet_group, &mut self.parameter_group, &mut self.option_group_name] {
             group.take_if(|name| is_default(name));
         }
@@ -56,6 +54,7 @@ impl InstanceSettings {
             || self.monitoring_interval.is_some()
             || self.enable_performance_insights
             || self.preferred_maintenance_window.is_some()
+            || self.manage_master_user_password
     }
 }
 
@@ -66,22 +65,55 @@ fn is_default(group: &str) -> bool {
 }
 
 impl ClusterSettings {
-    /// Without what RDS reports and does not take back.
+    /// Without what RDS reports and does not take back, and what it does by itself.
     pub fn to_ask(mut self) -> Self {
         for group in [&mut self.subnet_group, &mut self.parameter_group] {
             group.take_if(|name| is_default(name));
         }
+        if self.monitoring_interval == Some(0) || !self.is_multi_az() {
+            (self.monitoring_interval, self.monitoring_role_arn) = (None, None);
+        }
+        self.database_insights_mode.take_if(|mode| mode != "advanced");
+        self.auto_minor_version_upgrade.take_if(|on| *on);
+        if !self.is_multi_az() {
+            // Each instance of Aurora has its own.
+            (self.publicly_accessible, self.ca_certificate, self.auto_minor_version_upgrade) = (None, None, None);
+            self.enable_performance_insights &= self.database_insights_mode.is_some();
+        }
+        if !self.enable_performance_insights {
+            (self.performance_insights_kms_key_id, self.performance_insights_retention_period) = (None, None);
+        }
         self
+    }
+
+    /// Whether it is of Aurora.
+    pub fn is_aurora(&self) -> bool {
+        self.engine.starts_with("aurora")
     }
 
     /// Whether it makes its instances itself: a Multi-AZ DB cluster.
     pub fn is_multi_az(&self) -> bool {
-        !self.engine.starts_with("aurora") && self.instance_class.is_some()
+        !self.is_aurora() && self.instance_class.is_some()
+    }
+
+    /// Whether it is of the first kind of Aurora Serverless, where the Data API is a setting.
+    fn is_serverless_v1(&self) -> bool {
+        self.engine_mode.as_deref() == Some("serverless")
     }
 
     /// Whether RDS takes some of the settings only of a cluster that exists.
     pub fn needs_modify(&self) -> bool {
-        self.preferred_maintenance_window.is_some() || self.enable_http_endpoint || self.manage_master_user_password
+        self.preferred_maintenance_window.is_some()
+            || self.enable_http_endpoint && self.is_serverless_v1()
+            || self.manage_master_user_password
+            || self.database_insights_mode.is_some()
+            || self.auto_minor_version_upgrade.is_some()
+            || self.ca_certificate.is_some()
+    }
+
+    /// Whether the Data API is turned on by an operation of its own.
+    pub fn needs_http_endpoint(&self) -> bool {
+        self.enable_http_endpoint && !self.is_serverless_v1()
     }
 }
 
@@ -107,6 +139,7 @@ macro_rules! instance_settings {
             .enable_iam_database_authentication($s.iam_authentication)
             .set_enable_cloudwatch_logs_exports(some(&$s.enable_cloudwatch_logs_exports))
             .set_processor_features(features($s))
+            .set_use_default_processor_features($s.use_default_processor_features.then_some(true))
             .set_db_parameter_group_name($s.parameter_group.clone())
             .deletion_protection($s.deletion_protection)
             .set_network_type($s.network_type.clone())
@@ -115,7 +148,6 @@ macro_rules! instance_settings {
             .set_dedicated_log_volume($s.dedicated_log_volume)
             .set_ca_certificate_identifier($s.ca_certificate.clone())
             .set_engine_lifecycle_support($s.engine_lifecycle_support.clone())
-            .set_manage_master_user_password($s.manage_master_user_password.then_some(true))
     };
 }
 
@@ -137,6 +169,12 @@ macro_rules! cluster_settings {
             .set_db_cluster_instance_class($s.instance_class.clone())
             .set_storage_type($s.storage_type.clone())
             .set_iops($s.iops)
+            .set_publicly_accessible($s.publicly_accessible)
+            .set_monitoring_interval($s.monitoring_interval)
+            .set_monitoring_role_arn($s.monitoring_role_arn.clone())
+            .set_enable_performance_insights(($s.is_multi_az() && $s.enable_performance_insights).then_some(true))
+            .set_performance_insights_kms_key_id($s.performance_insights_kms_key_id.clone().filter(|_| $s.is_multi_az()))
+            .set_performance_insights_retention_period($s.performance_insights_retention_period.filter(|_| $s.is_multi_az()))
             .set_network_type($s.network_type.clone())
             .set_serverless_v2_scaling_configuration(scaling($s))
             .set_backup_retention_period($s.backup_retention_period)
@@ -150,7 +188,9 @@ impl Rds {
     pub async fn restore_instance(&self, origin: &Origin, s: &InstanceSettings) -> Result<()> {
         match origin {
             Origin::Snapshot(id) => self.restore_instance_from_snapshot(id, s).await,
-            Origin::Time { of, gone, at } => self.restore_instance_to_time(of, gone.as_deref(), *at, s).await,
+            Origin::Time { of, resource, at, latest } => {
+                self.restore_instance_to_time((of, resource.as_deref()), (!latest).then_some(*at), s).await
+            }
         }
     }
 
@@ -161,14 +201,21 @@ impl Rds {
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBInstanceFromDBSnapshot", e))
     }
 
-    async fn restore_instance_to_time(&self, of: &str, gone: Option<&str>, at: Timestamp, s: &InstanceSettings) -> Result<()> {
-        let call = self.client.restore_db_instance_to_point_in_time().restore_time(to_aws(at));
-        let call = match gone {
+    /// `of`: name and immutable id; `at`: `None` for the latest.
+    async fn restore_instance_to_time(
+        &self,
+        (of, resource): (&str, Option<&str>),
+        at: Option<Timestamp>,
+        s: &InstanceSettings,
+    ) -> Result<()> {
+        let call = self.client.restore_db_instance_to_point_in_time().set_restore_time(at.map(to_aws));
+        let call = call.set_use_latest_restorable_time(at.is_none().then_some(true));
+        let call = match resource {
             Some(resource) => call.source_dbi_resource_id(resource),
             None => call.source_db_instance_identifier(of),
         };
         let call = instance_settings!(call.target_db_instance_identifier(&s.identifier), s);
-        let what = format!("restore {of} at {at} to {}", s.identifier);
+        let what = format!("restore {of} at a point in time to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBInstanceToPointInTime", e))
     }
 
@@ -176,7 +223,9 @@ impl Rds {
     pub async fn restore_cluster(&self, origin: &Origin, s: &ClusterSettings) -> Result<()> {
         match origin {
             Origin::Snapshot(id) => self.restore_cluster_from_snapshot(id, s).await,
-            Origin::Time { of, gone, at } => self.restore_cluster_to_time(of, gone.as_deref(), *at, s).await,
+            Origin::Time { of, resource, at, latest } => {
+                self.restore_cluster_to_time((of, resource.as_deref()), (!latest).then_some(*at), s).await
+            }
         }
     }
 
@@ -188,14 +237,21 @@ impl Rds {
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBClusterFromSnapshot", e))
     }
 
-    async fn restore_cluster_to_time(&self, of: &str, gone: Option<&str>, at: Timestamp, s: &ClusterSettings) -> Result<()> {
-        let call = self.client.restore_db_cluster_to_point_in_time().restore_to_time(to_aws(at));
-        let call = match gone {
+    /// The same of a cluster.
+    async fn restore_cluster_to_time(
+        &self,
+        (of, resource): (&str, Option<&str>),
+        at: Option<Timestamp>,
+        s: &ClusterSettings,
+    ) -> Result<()> {
+        let call = self.client.restore_db_cluster_to_point_in_time().set_restore_to_time(at.map(to_aws));
+        let call = call.set_use_latest_restorable_time(at.is_none().then_some(true));
+        let call = match resource {
             Some(resource) => call.source_db_cluster_resource_id(resource),
             None => call.source_db_cluster_identifier(of),
         };
         let call = cluster_settings!(call.db_cluster_identifier(&s.identifier), s);
-        let what = format!("restore {of} at {at} to {}", s.identifier);
+        let what = format!("restore {of} at a point in time to {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:RestoreDBClusterToPointInTime", e))
     }
 
@@ -222,6 +278,12 @@ impl Rds {
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:CreateDBInstance", e))
     }
 
+    /// Puts tags on the instance or cluster with this ARN.
+    pub async fn tag(&self, arn: &str, tags: &Tags) -> Result<()> {
+        let answer = self.client.add_tags_to_resource().resource_name(arn).set_tags(Some(to_tags(tags))).send().await;
+        answer.map(drop).map_err(|e| aws::failure(&format!("tag {arn}"), "rds:AddTagsToResource", e))
+    }
+
     /// Sets what a restore cannot: see [`InstanceSettings::needs_modify`].
     pub async fn modify_instance(&self, s: &InstanceSettings) -> Result<()> {
         let mode = s.database_insights_mode.as_deref().map(DatabaseInsightsMode::from);
@@ -234,6 +296,8 @@ impl Rds {
             .set_performance_insights_kms_key_id(s.performance_insights_kms_key_id.clone())
             .set_performance_insights_retention_period(s.performance_insights_retention_period)
             .set_database_insights_mode(mode.filter(|_| s.enable_performance_insights))
+            .set_manage_master_user_password(s.manage_master_user_password.then_some(true))
+            .set_master_user_secret_kms_key_id(s.master_user_secret_kms_key_id.clone())
             .set_preferred_maintenance_window(s.preferred_maintenance_window.clone());
         let what = format!("set what a restore cannot on {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:ModifyDBInstance", e))
@@ -241,13 +305,29 @@ impl Rds {
 
     /// Sets what a restore cannot: see [`ClusterSettings::needs_modify`].
     pub async fn modify_cluster(&self, s: &ClusterSettings) -> Result<()> {
+        let mode = s.database_insights_mode.as_deref().map(DatabaseInsightsMode::from);
+        let insights = mode.is_some() && s.enable_performance_insights;
         let call = self.client.modify_db_cluster().db_cluster_identifier(&s.identifier).apply_immediately(true);
         let call = call
             .set_preferred_maintenance_window(s.preferred_maintenance_window.clone())
-            .set_enable_http_endpoint(s.enable_http_endpoint.then_some(true))
-            .set_manage_master_user_password(s.manage_master_user_password.then_some(true));
+            .set_auto_minor_version_upgrade(s.auto_minor_version_upgrade)
+            .set_ca_certificate_identifier(s.ca_certificate.clone())
+            .set_database_insights_mode(mode.filter(|_| insights))
+            .set_enable_performance_insights(insights.then_some(true))
+            .set_performance_insights_kms_key_id(s.performance_insights_kms_key_id.clone().filter(|_| insights))
+            .set_performance_insights_retention_period(s.performance_insights_retention_period.filter(|_| insights))
+            .set_enable_http_endpoint((s.enable_http_endpoint && s.is_serverless_v1()).then_some(true))
+            .set_manage_master_user_password(s.manage_master_user_password.then_some(true))
+            .set_master_user_secret_kms_key_id(s.master_user_secret_kms_key_id.clone());
         let what = format!("set what a restore cannot on {}", s.identifier);
         call.send().await.map(drop).map_err(|e| aws::failure(&what, "rds:ModifyDBCluster", e))
+    }
+
+    /// Turns on the Data API of the cluster `id`: see [`ClusterSettings::needs_http_endpoint`].
+    pub async fn enable_http_endpoint(&self, id: &str) -> Result<()> {
+        let arn = self.describe(Unit::Cluster, id).await?.arn;
+        let answer = self.client.enable_http_endpoint().resource_arn(arn).send().await;
+        answer.map(drop).map_err(|e| aws::failure(&format!("turn on the Data API of {id}"), "rds:EnableHttpEndpoint", e))
     }
 }
 
@@ -278,14 +358,41 @@ mod tests {
             allocated_storage: gib,
             iops: Some(iops),
             storage_throughput: Some(mib),
-            multi_az: true,
             availability_zone: Some("eu-west-1a".to_owned()),
             monitoring_interval: Some(0),
             ..InstanceSettings::default()
         };
-        let small = gp3(100, 3000, 125).to_ask();
-        assert_eq!((small.iops, small.storage_throughput, small.availability_zone.clone()), (None, None, None));
-        assert!(!small.needs_modify());
+        for (iops, mib) in [(3000, 125), (3000, 250)] {
+            let small = gp3(100, iops, mib).to_ask();
+            assert_eq!((small.iops, small.storage_throughput, small.availability_zone.clone()), (None, None, None));
+            assert!(!small.needs_modify());
+        }
         assert_eq!(gp3(500, 12000, 500).to_ask().iops, Some(12000));
+    }
+
+    #[test]
+    fn a_cluster_is_asked_for_what_its_kind_has() {
+        let cluster = |engine: &str, class: Option<&str>, mode: &str| ClusterSettings {
+            engine: engine.to_owned(),
+            instance_class: class.map(str::to_owned),
+            publicly_accessible: Some(false),
+            monitoring_interval: Some(30),
+            database_insights_mode: Some(mode.to_owned()),
+            enable_performance_insights: true,
+            performance_insights_retention_period: Some(465),
+            auto_minor_version_upgrade: Some(true),
+            enable_http_endpoint: true,
+            ..ClusterSettings::default()
+        };
+        let multi_az = cluster("postgres", Some("db.m6gd.large"), "standard").to_ask();
+        assert_eq!((multi_az.publicly_accessible, multi_az.monitoring_interval), (Some(false), Some(30)));
+        assert!(multi_az.enable_performance_insights && !multi_az.needs_modify());
+        let aurora = cluster("aurora-postgresql", None, "standard").to_ask();
+        assert_eq!((aurora.publicly_accessible, aurora.monitoring_interval), (None, None));
+        assert!(!aurora.enable_performance_insights && !aurora.needs_modify() && aurora.needs_http_endpoint());
+        let advanced = cluster("aurora-postgresql", None, "advanced").to_ask();
+        assert!(advanced.enable_performance_insights && advanced.needs_modify());
+        let v1 = ClusterSettings { engine_mode: Some("serverless".to_owned()), ..aurora };
+        assert!(v1.needs_modify() && !v1.needs_http_endpoint());
     }
 }

@@ -65,6 +65,9 @@ pub struct InstanceSettings {
     pub kms_key_id: Option<String>,
     /// Number of cores and threads, where chosen.
     pub processor_features: Vec<(String, String)>,
+    /// Whether those of its class are wanted, whatever a snapshot says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub use_default_processor_features: bool,
     /// Whether RDS installs minor versions.
     pub auto_minor_version_upgrade: Option<bool>,
     /// Whether snapshots get its tags.
@@ -104,6 +107,8 @@ pub struct InstanceSettings {
     pub is_cluster_writer: bool,
     /// Whether Secrets Manager keeps the master password.
     pub manage_master_user_password: bool,
+    /// The key of that secret.
+    pub master_user_secret_kms_key_id: Option<String>,
     /// Support after the end of the standard one.
     pub engine_lifecycle_support: Option<String>,
     /// Tags, AWS's own left out.
@@ -132,6 +137,8 @@ pub struct ClusterSettings {
     pub subnet_group: Option<String>,
     /// Security groups.
     pub vpc_security_group_ids: Vec<String>,
+    /// Whether a Multi-AZ DB cluster has a public address; of Aurora each instance has it.
+    pub publicly_accessible: Option<bool>,
     /// `IPV4` or `DUAL`.
     pub network_type: Option<String>,
     /// Parameter group.
@@ -169,10 +176,30 @@ pub struct ClusterSettings {
     pub preferred_backup_window: Option<String>,
     /// When it is maintained.
     pub preferred_maintenance_window: Option<String>,
+    /// Whether RDS installs minor versions.
+    pub auto_minor_version_upgrade: Option<bool>,
+    /// Certificate authority, of Multi-AZ DB clusters.
+    #[serde(rename = "CACertificateIdentifier")]
+    pub ca_certificate: Option<String>,
+    /// `standard` or `advanced`.
+    pub database_insights_mode: Option<String>,
+    /// Performance Insights.
+    pub enable_performance_insights: bool,
+    /// Their key.
+    #[serde(rename = "PerformanceInsightsKMSKeyId")]
+    pub performance_insights_kms_key_id: Option<String>,
+    /// Days for which they are kept.
+    pub performance_insights_retention_period: Option<i32>,
+    /// Seconds between two points of Enhanced Monitoring; 0: none.
+    pub monitoring_interval: Option<i32>,
+    /// Role for it.
+    pub monitoring_role_arn: Option<String>,
     /// Data API.
     pub enable_http_endpoint: bool,
     /// Whether Secrets Manager keeps the master password.
     pub manage_master_user_password: bool,
+    /// The key of that secret.
+    pub master_user_secret_kms_key_id: Option<String>,
     /// Support after the end of the standard one.
     pub engine_lifecycle_support: Option<String>,
     /// Tags, AWS's own left out.
@@ -197,12 +224,28 @@ impl Settings {
         }
     }
 
-    /// Size in bytes.
+    /// Its immutable id, where it is known.
+    pub fn resource_id(&self) -> Option<&str> {
+        match self {
+            Self::Instance(instance) => instance.dbi_resource_id.as_deref(),
+            Self::Cluster(cluster, _) => cluster.db_cluster_resource_id.as_deref(),
+        }
+    }
+
+    /// Size in bytes; 0 where it is not known.
     pub fn bytes(&self) -> u64 {
         let gib = match self {
             Self::Instance(instance) => instance.allocated_storage,
             Self::Cluster(cluster, _) => cluster.allocated_storage,
         };
-        u64::try_from(gib).unwrap_or_default() << 30
+        self.plausible(u64::try_from(gib).unwrap_or_default() << 30)
+    }
+
+    /// The size that RDS reports, in bytes; 0 where it is none: of Aurora RDS may report 1 GiB, whatever there is.
+    pub fn plausible(&self, bytes: u64) -> u64 {
+        match self {
+            Self::Cluster(cluster, _) if cluster.is_aurora() && bytes <= 1 << 30 => 0,
+            _ => bytes,
+        }
     }
 }

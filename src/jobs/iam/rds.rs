@@ -36,7 +36,7 @@ const CLUSTER: Actions = Actions {
     copy: &["rds:CopyDBClusterSnapshot"],
     delete: &["rds:DeleteDBClusterSnapshot"],
     restore: &["rds:RestoreDBClusterFromSnapshot", "rds:RestoreDBClusterToPointInTime", "rds:CreateDBInstance"],
-    modify: &["rds:ModifyDBCluster"],
+    modify: &["rds:ModifyDBCluster", "rds:EnableHttpEndpoint"],
     original: "cluster",
     snapshot: "cluster-snapshot",
     named: &[

@@ -27,6 +27,7 @@ use crate::base::{Error, Result};
 use crate::cloud::tags::Belonging;
 use crate::policy::Policy;
 use crate::policy::model::Source;
+use crate::repo::Vault;
 use crate::repo::contents::Document;
 use crate::repo::head::Head;
 use crate::repo::runs::HookRun;
@@ -136,6 +137,8 @@ pub struct Saved {
     pub summary: SnapshotSummary,
     /// The documents of its contents.
     pub documents: Vec<Document>,
+    /// Where it is kept, with the records of the runs.
+    pub vault: Vault,
 }
 
 /// One permission.

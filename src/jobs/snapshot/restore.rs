@@ -49,8 +49,12 @@ pub struct ToInstance {
     pub region: Option<String>,
     /// The time that was asked for, if one was.
     pub at: Option<Timestamp>,
+    /// Whether that is now, for want of another: what is wanted is the newest that there is.
+    pub latest: bool,
     /// From the automated backups, at that time, and not from the snapshot.
     pub point_in_time: bool,
+    /// Availability zone; of a cluster, of its first instance. Else RDS chooses.
+    pub zone: Option<String>,
     /// Another class than the original's.
     pub class: Option<String>,
     /// Another subnet group.
@@ -139,6 +143,9 @@ pub struct Restored {
     pub made: Vec<Made>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// The instant that came back, where it is not the backup's.
+    #[serde(skip)]
+    pub shows: Option<Timestamp>,
 }
 
 /// A restore that was looked at and not yet done; the backup is marked as being read.
@@ -189,6 +196,9 @@ pub struct SnapshotsRestored {
     pub backup: BackupId,
     /// The instant that it shows.
     pub consistent_at: Timestamp,
+    /// Whether it comes from RDS's automated backups, and not from the snapshot.
+    #[serde(skip)]
+    pub point_in_time: bool,
     /// Where to, for people.
     pub target: String,
     /// What was made.
@@ -221,7 +231,8 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
     let mark = Mark::begin(&vault, &run, &head.backup, "restore", cx.owner("restore")).await?;
     let looked = async {
         let documents = read_contents(&vault, &head).await?.documents;
-        let saved = Saved { belonging: belonging(&vault, &head, set), head: head.clone(), summary: set.clone(), documents };
+        let (head, summary) = (head.clone(), set.clone());
+        let saved = Saved { belonging: belonging(&vault, &head, set), head, summary, documents, vault: vault.clone() };
         let plan = snapshots.plan(&saved, &target).await?;
         Ok((saved, plan))
     };
@@ -252,6 +263,7 @@ pub async fn plan(cx: &Context, policy: &str, request: &SnapshotRequest) -> Resu
 fn with_time(target: &Target, selector: &Selector, now: Timestamp) -> Result<Target> {
     let mut target = target.clone();
     if let Target::Instance(to) = &mut target {
+        to.latest = *selector == Selector::Latest;
         to.at = match selector {
             Selector::At(at) => Some(*at),
             Selector::Latest => Some(now),
@@ -281,12 +293,14 @@ pub async fn execute(cx: &Context, planned: PlannedSnapshots) -> Result<Snapshot
     recorder.end_stage(planned.plan.bytes);
     let outcome = recorder.end(outcome, |_| None).await;
     planned.mark.end().await;
+    let restored = outcome?;
     Ok(SnapshotsRestored {
         policy: planned.policy,
         backup: planned.backup,
-        consistent_at: planned.consistent_at,
+        consistent_at: restored.shows.unwrap_or(planned.consistent_at),
+        point_in_time: in_time(&planned.target),
         target: planned.plan.target,
-        restored: outcome?,
+        restored,
         seconds: watch.elapsed().as_secs_f64(),
     })
 }

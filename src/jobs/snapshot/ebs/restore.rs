@@ -255,6 +255,7 @@ impl<'a> Restore<'a> {
                 })
                 .collect(),
             warnings: self.notes.clone(),
+            shows: None,
         })
     }
 

@@ -1,8 +1,11 @@
 //! Manual snapshots of an RDS instance or cluster, and their copies in other regions.
 
+mod adapt;
+mod earlier;
+pub(in crate::jobs) mod in_time;
 mod permissions;
 pub(in crate::jobs) mod plan;
-pub(in crate::jobs) mod restore;
+mod restore;
 mod wait;
 
 use std::collections::BTreeSet;

@@ -46,7 +46,7 @@ const INSTANCE_WRITES: [&str; 7] = [
     "rds:RestoreDBInstanceToPointInTime",
     "rds:ModifyDBInstance",
 ];
-const CLUSTER_WRITES: [&str; 8] = [
+const CLUSTER_WRITES: [&str; 9] = [
     "rds:CreateDBClusterSnapshot",
     "rds:CopyDBClusterSnapshot",
     "rds:DeleteDBClusterSnapshot",
@@ -55,6 +55,7 @@ const CLUSTER_WRITES: [&str; 8] = [
     "rds:RestoreDBClusterToPointInTime",
     "rds:CreateDBInstance",
     "rds:ModifyDBCluster",
+    "rds:EnableHttpEndpoint",
 ];
 
 fn needed(action: &'static str, outcome: Result<()>) -> Permission {

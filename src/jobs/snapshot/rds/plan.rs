@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::earlier::Left;
 use crate::cloud::rds::Unit;
 use crate::cloud::rds::restore::Origin;
-use crate::cloud::rds::settings::Settings;
+use crate::cloud::rds::settings::{ClusterSettings, Settings};
 use crate::jobs::snapshot::restore::PlannedCall;
 
 /// Seconds until an instance of a snapshot answers, however large: RDS reads its storage as it is used.
@@ -26,9 +27,37 @@ const MODIFIED: &[&str] = &[
     "PerformanceInsightsKMSKeyId",
     "PerformanceInsightsRetentionPeriod",
     "PreferredMaintenanceWindow",
+    "ManageMasterUserPassword",
+    "MasterUserSecretKmsKeyId",
 ];
 /// The same of a cluster.
-const MODIFIED_CLUSTER: &[&str] = &["EnableHttpEndpoint", "ManageMasterUserPassword", "PreferredMaintenanceWindow"];
+const MODIFIED_CLUSTER: &[&str] = &[
+    "EnableHttpEndpoint",
+    "ManageMasterUserPassword",
+    "MasterUserSecretKmsKeyId",
+    "PreferredMaintenanceWindow",
+    "AutoMinorVersionUpgrade",
+    "CACertificateIdentifier",
+    "DatabaseInsightsMode",
+];
+/// What a Multi-AZ DB cluster is restored with, and one of Aurora set to.
+const INSIGHTS: &[&str] = &["EnablePerformanceInsights", "PerformanceInsightsKMSKeyId", "PerformanceInsightsRetentionPeriod"];
+/// What an instance of a cluster is made with; the rest is the cluster's.
+const MEMBER: &[&str] = &[
+    "DBInstanceClass",
+    "AvailabilityZone",
+    "DBParameterGroupName",
+    "PromotionTier",
+    "PubliclyAccessible",
+    "AutoMinorVersionUpgrade",
+    "PreferredMaintenanceWindow",
+    "MonitoringInterval",
+    "MonitoringRoleArn",
+    "EnablePerformanceInsights",
+    "PerformanceInsightsKMSKeyId",
+    "PerformanceInsightsRetentionPeriod",
+    "CACertificateIdentifier",
+];
 /// What a description has and no call takes.
 const DESCRIPTIVE: &[&str] = &[
     "DBInstanceIdentifier",
@@ -44,13 +73,12 @@ const DESCRIPTIVE: &[&str] = &[
     "EngineVersion",
 ];
 
-/// The calls, by AWS's names, in their order.
-pub(super) fn calls(origin: &Origin, settings: &Settings) -> Vec<PlannedCall> {
-    let call = |operation: &str, of: &str, parameters: Map<String, Value>| PlannedCall {
-        operation: operation.to_owned(),
-        of: of.to_owned(),
-        parameters: Value::Object(parameters),
-    };
+fn call(operation: &str, of: &str, parameters: Map<String, Value>) -> PlannedCall {
+    PlannedCall { operation: operation.to_owned(), of: of.to_owned(), parameters: Value::Object(parameters) }
+}
+
+/// The calls, by AWS's names, in their order; what an earlier restore left is not asked for again.
+pub(super) fn calls(origin: &Origin, settings: &Settings, left: &Left) -> Vec<PlannedCall> {
     let unit = match settings {
         Settings::Instance(_) => Unit::Instance,
         Settings::Cluster(..) => Unit::Cluster,
@@ -62,7 +90,10 @@ pub(super) fn calls(origin: &Origin, settings: &Settings) -> Vec<PlannedCall> {
             let operation = if in_time { "RestoreDBInstanceToPointInTime" } else { "RestoreDBInstanceFromDBSnapshot" };
             let (first, later) = parameters(&json!(s), MODIFIED);
             let name = if in_time { "TargetDBInstanceIdentifier" } else { "DBInstanceIdentifier" };
-            let mut all = vec![call(operation, &of, named(name, &s.identifier, from.into_iter().chain(first)))];
+            let mut all = Vec::new();
+            if !left.has(&s.identifier) {
+                all.push(call(operation, &of, named(name, &s.identifier, from.into_iter().chain(first))));
+            }
             if s.needs_modify() {
                 all.push(call("ModifyDBInstance", &s.identifier, named("DBInstanceIdentifier", &s.identifier, later)));
             }
@@ -70,23 +101,41 @@ pub(super) fn calls(origin: &Origin, settings: &Settings) -> Vec<PlannedCall> {
         }
         Settings::Cluster(c, members) => {
             let operation = if in_time { "RestoreDBClusterToPointInTime" } else { "RestoreDBClusterFromSnapshot" };
-            let (first, later) = parameters(&json!(c), MODIFIED_CLUSTER);
-            let mut all = vec![call(operation, &of, named("DBClusterIdentifier", &c.identifier, from.into_iter().chain(first)))];
+            let (first, later) = cluster_parameters(c);
+            let mut all = Vec::new();
+            if !left.has(&c.identifier) {
+                let given = from.into_iter().chain(first);
+                all.push(call(operation, &of, named("DBClusterIdentifier", &c.identifier, given)));
+            }
+            all.extend(members.iter().filter(|m| !left.has(&m.identifier)).map(|m| {
+                let (mut given, _) = parameters(&json!(m), &[]);
+                given.retain(|(key, value)| MEMBER.contains(&key.as_str()) && (key == "PubliclyAccessible" || !off(value)));
+                given.extend(
+                    [("DBClusterIdentifier", &c.identifier), ("Engine", &m.engine)].map(|(k, v)| (k.to_owned(), json!(v))),
+                );
+                call("CreateDBInstance", &m.identifier, named("DBInstanceIdentifier", &m.identifier, given))
+            }));
             if c.needs_modify() {
                 all.push(call("ModifyDBCluster", &c.identifier, named("DBClusterIdentifier", &c.identifier, later)));
             }
-            all.extend(members.iter().map(|m| {
-                let given = json!({
-                    "DBClusterIdentifier": c.identifier, "DBInstanceClass": m.class, "Engine": m.engine,
-                    "PromotionTier": m.promotion_tier, "AvailabilityZone": m.availability_zone,
-                    "DBParameterGroupName": m.parameter_group, "PubliclyAccessible": m.publicly_accessible,
-                });
-                let given = given.as_object().cloned().unwrap_or_default().into_iter().filter(|(_, v)| !v.is_null());
-                call("CreateDBInstance", &m.identifier, named("DBInstanceIdentifier", &m.identifier, given))
-            }));
+            if c.needs_http_endpoint() {
+                all.push(call("EnableHttpEndpoint", &c.identifier, named("ResourceArn", "that of the new cluster", [])));
+            }
             all
         }
     }
+}
+
+/// The same as [`parameters`] of a cluster.
+fn cluster_parameters(c: &ClusterSettings) -> (Parameters, Parameters) {
+    let (mut first, mut later) = parameters(&json!(c), MODIFIED_CLUSTER);
+    let is_insight = |(key, value): &&(String, Value)| INSIGHTS.contains(&key.as_str()) && !off(value);
+    if c.database_insights_mode.is_some() {
+        later.extend(first.iter().filter(is_insight).cloned());
+    }
+    first.retain(|(key, _)| c.is_multi_az() || !INSIGHTS.contains(&key.as_str()));
+    later.retain(|(key, _)| key != "EnableHttpEndpoint" || !c.needs_http_endpoint());
+    (first, later)
 }
 
 fn named(key: &str, name: &str, parameters: impl IntoIterator<Item = (String, Value)>) -> Map<String, Value> {
@@ -94,38 +143,39 @@ fn named(key: &str, name: &str, parameters: impl IntoIterator<Item = (String, Va
 }
 
 fn origin_parameters(origin: &Origin, unit: Unit) -> (String, Map<String, Value>) {
-    let (of, parameters) = match (origin, unit) {
-        (Origin::Snapshot(id), Unit::Instance) => (id, json!({ "DBSnapshotIdentifier": id })),
-        (Origin::Snapshot(id), Unit::Cluster) => (id, json!({ "SnapshotIdentifier": id })),
-        (Origin::Time { of, gone: Some(id), at }, Unit::Instance) => {
-            (of, json!({ "SourceDbiResourceId": id, "RestoreTime": at }))
+    let (of, at, latest, resource) = match origin {
+        Origin::Snapshot(id) => {
+            let key = if unit == Unit::Instance { "DBSnapshotIdentifier" } else { "SnapshotIdentifier" };
+            return (id.clone(), named(key, id, []));
         }
-        (Origin::Time { of, gone: None, at }, Unit::Instance) => {
-            (of, json!({ "SourceDBInstanceIdentifier": of, "RestoreTime": at }))
-        }
-        (Origin::Time { of, gone: Some(id), at }, Unit::Cluster) => {
-            (of, json!({ "SourceDbClusterResourceId": id, "RestoreToTime": at }))
-        }
-        (Origin::Time { of, gone: None, at }, Unit::Cluster) => {
-            (of, json!({ "SourceDBClusterIdentifier": of, "RestoreToTime": at }))
-        }
+        Origin::Time { of, at, latest, resource } => (of, at, latest, resource),
     };
-    (of.clone(), parameters.as_object().cloned().unwrap_or_default())
+    let (by_name, by_resource, time) = match unit {
+        Unit::Instance => ("SourceDBInstanceIdentifier", "SourceDbiResourceId", "RestoreTime"),
+        Unit::Cluster => ("SourceDBClusterIdentifier", "SourceDbClusterResourceId", "RestoreToTime"),
+    };
+    let (key, source) = resource.as_ref().map_or((by_name, of), |id| (by_resource, id));
+    let when = if *latest { ("UseLatestRestorableTime".to_owned(), json!(true)) } else { (time.to_owned(), json!(at)) };
+    (of.clone(), named(key, source, [when]))
 }
 
 /// By AWS's names.
 type Parameters = Vec<(String, Value)>;
 
+fn off(value: &Value) -> bool {
+    *value == Value::Bool(false)
+}
+
 /// What the restore takes, and what only a modification of what was restored does.
 fn parameters(settings: &Value, modified: &[&str]) -> (Parameters, Parameters) {
-    let off = |v: &Value| *v == Value::Bool(false);
     let empty = |v: &Value| v.is_null() || v.as_array().is_some_and(Vec::is_empty);
     // Insights mean nothing without Performance Insights, which then are not asked for.
     let no_insights = off(&settings["EnablePerformanceInsights"]);
     let all = settings.as_object().cloned().unwrap_or_default();
     let given = all.into_iter().filter(|(key, value)| !empty(value) && !DESCRIPTIVE.contains(&key.as_str()));
     let (first, mut later): (Parameters, Parameters) = given.partition(|(key, _)| !modified.contains(&key.as_str()));
-    later.retain(|(key, value)| !(off(value) || no_insights && key == "DatabaseInsightsMode"));
+    later
+        .retain(|(key, value)| !(off(value) && key != "AutoMinorVersionUpgrade" || no_insights && key == "DatabaseInsightsMode"));
     (first, later)
 }
 

@@ -1,26 +1,29 @@
-//! New RDS instances and clusters as the old ones were, from a snapshot or from the automated backups. What exists is never changed.
+//! New RDS instances and clusters as the old ones were, from a snapshot or from the automated backups. What exists is never changed, but for what a restore
+//! of the same backup left that did not come to its end.
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::SETTINGS;
+use super::adapt::settings;
+use super::earlier::{self, Left, is_of, taken};
+use super::in_time::{self, offer, origin_in_time};
 use super::plan::{calls, estimate};
-use super::wait::{Patience, until_usable};
-use super::{SETTINGS, unit_of};
-use crate::base::clock::elapsed;
+use super::wait::{Patience, until_taken, until_usable};
 use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
-use crate::base::units::format_duration;
-use crate::base::{Error, Result};
-use crate::cloud::account;
+use crate::base::{Error, Kind, Result};
 use crate::cloud::rds::restore::Origin;
 use crate::cloud::rds::settings::{ClusterSettings, InstanceSettings, Settings};
+use crate::cloud::rds::snapshots::Snapshot;
 use crate::cloud::rds::{self, Rds, Unit, Window};
 use crate::cloud::tags::{self, Tags};
+use crate::cloud::{account, aws};
 use crate::jobs::context::Context;
 use crate::jobs::snapshot::Saved;
-use crate::jobs::snapshot::restore::{Made, PointInTime, Restored, SnapshotPlan, Target, ToInstance};
-use crate::jobs::source::SnapshotRef;
-use crate::policy::model::RdsSource;
+use crate::jobs::snapshot::restore::{Made, Restored, SnapshotPlan, Target, ToInstance};
 
 /// A restore, worked out.
 struct Work {
@@ -28,35 +31,39 @@ struct Work {
     unit: Unit,
     origin: Origin,
     settings: Settings,
-    /// The instant that comes back.
-    shows: Timestamp,
+    /// Size of what is made, in bytes; 0: not known.
+    bytes: u64,
+    /// What an earlier one left.
+    left: Left,
     window: Option<Window>,
     notes: Vec<String>,
+}
+
+impl Work {
+    /// The instant that comes back.
+    fn shows(&self, saved: &Saved) -> Timestamp {
+        match &self.origin {
+            Origin::Snapshot(_) => saved.head.consistent_at,
+            Origin::Time { at, .. } => *at,
+        }
+    }
 }
 
 pub(super) async fn plan(saved: &Saved, target: &Target) -> Result<SnapshotPlan> {
     let to = to_instance(target)?;
     let mut work = work(saved, to).await?;
-    let members = match &work.settings {
-        Settings::Instance(_) => Vec::new(),
-        Settings::Cluster(_, members) => members.iter().map(|m| (Unit::Instance, m.identifier.as_str())).collect(),
-    };
-    for (unit, name) in [(work.unit, to.name.as_str())].into_iter().chain(members) {
-        if work.rds.find(unit, name).await?.is_some() {
-            return Err(taken(unit, name, work.rds.region()));
-        }
-    }
-    let point_in_time = work.window.map(|window| offer(window, saved, to, &mut work.notes));
+    let shows = work.shows(saved);
+    let point_in_time = work.window.map(|window| offer(window, shows, saved, to, &mut work.notes));
     let (estimated_seconds, estimate) = estimate(&work.origin, &work.settings);
     Ok(SnapshotPlan {
         region: work.rds.region().to_owned(),
         target: format!("{} {}", work.unit.noun(), to.name),
-        calls: calls(&work.origin, &work.settings),
-        bytes: work.settings.bytes(),
+        calls: calls(&work.origin, &work.settings, &work.left),
+        bytes: work.bytes,
         estimated_seconds,
         estimate,
         notes: work.notes,
-        shows: Some(work.shows),
+        shows: Some(shows),
         point_in_time,
     })
 }
@@ -64,88 +71,142 @@ pub(super) async fn plan(saved: &Saved, target: &Target) -> Result<SnapshotPlan>
 pub(super) async fn restore(cx: &Context, saved: &Saved, target: &Target, run: &RunId, shutdown: &Shutdown) -> Result<Restored> {
     let to = to_instance(target)?;
     let mut work = work(saved, to).await?;
-    mark(&mut work.settings, saved, run);
+    let shows = work.shows(saved);
+    if let Some(window) = work.window.filter(|_| to.point_in_time) {
+        offer(window, shows, saved, to, &mut work.notes);
+    }
+    mark(&mut work, saved, run);
     cx.progress.stage("restore", None);
-    let Work { rds, unit, origin, settings, .. } = &work;
-    let made = match settings {
-        Settings::Instance(instance) => {
-            let asked = rds.restore_instance(origin, instance).await;
-            begun(asked, rds, *unit, &instance.identifier, run).await?;
-            let mut endpoint = shutdown.guard(until_usable(cx, rds, *unit, &instance.identifier, shutdown)).await?;
-            if instance.needs_modify() {
-                shutdown.guard(when_free(cx, || rds.modify_instance(instance))).await?;
-                endpoint = shutdown.guard(until_usable(cx, rds, *unit, &instance.identifier, shutdown)).await?;
-            }
-            vec![made_instance(instance, &saved.summary.of, endpoint.as_deref())]
-        }
-        Settings::Cluster(cluster, members) => restore_cluster(cx, &work, cluster, members, saved, run, shutdown).await?,
+    let mut runs = work.left.runs.clone();
+    runs.insert(run.clone());
+    let mut steps = Steps { cx, rds: work.rds.clone(), runs, shutdown, warnings: work.notes.clone() };
+    // What is gone on with is this run's from now on: once it has succeeded, nothing is gone on with any more.
+    for arn in &work.left.arns {
+        let tags = &own_tags(&work.origin, saved, run);
+        steps.ask(|rds| async move { rds.tag(arn, tags).await }).await?;
+    }
+    let made = match &work.settings {
+        Settings::Instance(instance) => vec![steps.instance(&work, instance, saved).await?],
+        Settings::Cluster(cluster, members) => steps.cluster(&work, cluster, members, saved).await?,
     };
-    Ok(Restored { made, warnings: work.notes })
+    Ok(Restored { made, warnings: steps.warnings, shows: Some(shows) })
 }
 
-async fn restore_cluster(
-    cx: &Context,
-    work: &Work,
-    cluster: &ClusterSettings,
-    members: &[InstanceSettings],
-    saved: &Saved,
-    run: &RunId,
-    shutdown: &Shutdown,
-) -> Result<Vec<Made>> {
-    let rds = &work.rds;
-    let asked = rds.restore_cluster(&work.origin, cluster).await;
-    begun(asked, rds, Unit::Cluster, &cluster.identifier, run).await?;
-    let endpoint = shutdown.guard(until_usable(cx, rds, Unit::Cluster, &cluster.identifier, shutdown)).await?;
-    if cluster.needs_modify() {
-        shutdown.guard(when_free(cx, || rds.modify_cluster(cluster))).await?;
-    }
-    let mut made = vec![Made {
-        id: cluster.identifier.clone(),
-        of: saved.summary.of.clone(),
-        details: json!({ "Endpoint": endpoint, "Port": cluster.port, "Engine": cluster.engine, "EngineVersion": cluster.engine_version }),
-    }];
-    for member in members {
-        let asked = shutdown.guard(when_free(cx, || rds.create_member(member))).await;
-        begun(asked, rds, Unit::Instance, &member.identifier, run).await?;
-    }
-    for member in members {
-        let endpoint = shutdown.guard(until_usable(cx, rds, Unit::Instance, &member.identifier, shutdown)).await?;
-        made.push(made_instance(member, &cluster.identifier, endpoint.as_deref()));
-    }
-    Ok(made)
+/// One after the other, what a restore asks of RDS.
+struct Steps<'a> {
+    cx: &'a Context,
+    rds: Rds,
+    /// Whose work this is: that of this run, and of those that it goes on with.
+    runs: BTreeSet<RunId>,
+    shutdown: &'a Shutdown,
+    warnings: Vec<String>,
 }
 
-/// Asks again while RDS is at something else: right after a restore it makes the first automated backup.
-async fn when_free<F: Future<Output = Result<()>> + Send>(cx: &Context, ask: impl Fn() -> F + Send + Sync) -> Result<()> {
-    let mut patience = Patience::new(cx);
-    loop {
-        match ask().await {
-            Err(error) if rds::is_busy(&error) => patience.pause().await?,
-            outcome => return outcome,
+impl Steps<'_> {
+    async fn instance(&mut self, work: &Work, instance: &InstanceSettings, saved: &Saved) -> Result<Made> {
+        let (name, origin) = (&instance.identifier, &work.origin);
+        if !work.left.has(name) {
+            let asked = self.ask(|rds| async move { rds.restore_instance(origin, instance).await }).await;
+            self.begun(asked, Unit::Instance, name).await?;
+        }
+        let mut endpoint = self.usable(Unit::Instance, name).await?;
+        if instance.needs_modify() {
+            let asked = self.ask(|rds| async move { rds.modify_instance(instance).await }).await;
+            self.bear_unset(asked, name, endpoint.as_deref())?;
+            endpoint = self.usable(Unit::Instance, name).await?;
+        }
+        Ok(made_instance(instance, &saved.summary.of, endpoint.as_deref()))
+    }
+
+    async fn cluster(
+        &mut self,
+        work: &Work,
+        c: &ClusterSettings,
+        members: &[InstanceSettings],
+        saved: &Saved,
+    ) -> Result<Vec<Made>> {
+        let origin = &work.origin;
+        if !work.left.has(&c.identifier) {
+            let asked = self.ask(|rds| async move { rds.restore_cluster(origin, c).await }).await;
+            self.begun(asked, Unit::Cluster, &c.identifier).await?;
+        }
+        let endpoint = self.usable(Unit::Cluster, &c.identifier).await?;
+        let mut made = vec![Made {
+            id: c.identifier.clone(),
+            of: saved.summary.of.clone(),
+            details: json!({ "Endpoint": endpoint, "Port": c.port, "Engine": c.engine, "EngineVersion": c.engine_version }),
+        }];
+        for member in members.iter().filter(|m| !work.left.has(&m.identifier)) {
+            let asked = self.ask(|rds| async move { rds.create_member(member).await }).await;
+            self.begun(asked, Unit::Instance, &member.identifier).await?;
+        }
+        for member in members {
+            let endpoint = self.usable(Unit::Instance, &member.identifier).await?;
+            made.push(made_instance(member, &c.identifier, endpoint.as_deref()));
+        }
+        // Last, since queries need none of it.
+        if c.needs_modify() {
+            let asked = self.ask(|rds| async move { rds.modify_cluster(c).await }).await;
+            self.bear_unset(asked, &c.identifier, endpoint.as_deref())?;
+        }
+        if c.needs_http_endpoint() {
+            let asked = self.ask(|rds| async move { rds.enable_http_endpoint(&c.identifier).await }).await;
+            self.bear_unset(asked, &c.identifier, endpoint.as_deref())?;
+        }
+        Ok(made)
+    }
+
+    async fn ask<T, F>(&mut self, ask: impl Fn(Rds) -> F + Send) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.shutdown.guard(until_taken(self.cx, &mut self.rds, ask)).await
+    }
+
+    async fn usable(&mut self, unit: Unit, name: &str) -> Result<Option<String>> {
+        let usable = until_usable(self.cx, &mut self.rds, unit, name, self.shutdown).await;
+        usable.map_err(
+            |error| if error.kind() == Kind::Unavailable && error.hint_text().is_none() { error.hint(GO_ON) } else { error },
+        )
+    }
+
+    /// A request that RDS took, also when its answer was lost and it was sent twice, or was the last that was tried.
+    async fn begun(&mut self, asked: Result<()>, unit: Unit, name: &str) -> Result<()> {
+        let Err(error) = asked else { return Ok(()) };
+        let there = rds::exists_already(&error);
+        if !there && (!aws::is_ambiguous(&error) || rds::lacks_room(&error)) {
+            return Err(error);
+        }
+        let mut patience = Patience::new(self.cx);
+        loop {
+            match self.rds.find(unit, name).await {
+                Ok(Some(found)) if is_of(&found, &self.runs) => return Ok(()),
+                Ok(Some(_)) => return Err(taken(unit, name, self.rds.region())),
+                Ok(None) if patience.may_be_invisible() => patience.answered(),
+                Ok(None) if there => return Err(taken(unit, name, self.rds.region())),
+                Ok(None) => return Err(error),
+                Err(trouble) => patience.bear(trouble, &mut self.rds).await?,
+            }
+            self.shutdown.guard(patience.pause()).await?;
         }
     }
-}
 
-/// A request that RDS took, also when its answer was lost and it was sent twice.
-async fn begun(asked: Result<()>, rds: &Rds, unit: Unit, name: &str, run: &RunId) -> Result<()> {
-    match asked {
-        Err(error) if rds::exists_already(&error) => {
-            let found = rds.find(unit, name).await?;
-            let tags = found.as_ref().map(|f| match &f.settings {
-                Settings::Instance(i) => &i.tags,
-                Settings::Cluster(c, _) => &c.tags,
-            });
-            let own = tags.is_some_and(|t| t.get(tags::RESTORED_BY).is_some_and(|id| *id == run.to_string()));
-            if own { Ok(()) } else { Err(taken(unit, name, rds.region())) }
+    /// What is there answers, if without some of its settings: that is told, and is no failure.
+    fn bear_unset(&mut self, asked: Result<()>, name: &str, endpoint: Option<&str>) -> Result<()> {
+        let Err(error) = asked else { return Ok(()) };
+        if error.kind() == Kind::Cancelled || self.shutdown.is_cancelled() {
+            return Err(error);
         }
-        asked => asked,
+        self.warnings.push(format!(
+            "{name} answers at {}, without some of its settings, which `pgkeep restore --plan` names: {}",
+            endpoint.unwrap_or("its endpoint"),
+            error.full_message()
+        ));
+        Ok(())
     }
 }
 
-fn taken(unit: Unit, name: &str, region: &str) -> Error {
-    Error::conflict(format!("there is a {} '{name}' in {region} already, and pgkeep never overwrites one", unit.noun()))
-        .hint("choose another name; applications are moved by renaming instances, once the new one is seen to be right")
-}
+const GO_ON: &str = "the same command goes on where this one ended";
 
 fn made_instance(s: &InstanceSettings, of: &str, endpoint: Option<&str>) -> Made {
     let details = json!({
@@ -169,7 +230,6 @@ fn to_instance(target: &Target) -> Result<&ToInstance> {
 }
 
 async fn work(saved: &Saved, to: &ToInstance) -> Result<Work> {
-    check_name(&to.name)?;
     let original = saved.summary.originals().next().ok_or_else(|| Error::integrity("the backup names no snapshot"))?;
     let document = saved.documents.iter().find(|d| d.tag == SETTINGS);
     let described: Settings = document.ok_or_else(|| Error::integrity("the backup does not describe its instance"))?.parse()?;
@@ -181,39 +241,36 @@ async fn work(saved: &Saved, to: &ToInstance) -> Result<Work> {
         Settings::Cluster(..) => Unit::Cluster,
     };
     let mut notes = Vec::new();
-    let window = if at_home { window(&rds, unit, &original.of, &mut notes).await } else { None };
-    let (origin, shows) = if to.point_in_time {
-        origin_in_time(&rds, unit, original, &described, window, to).await?
+    let window =
+        if at_home { in_time::window(&rds, unit, &original.of, described.resource_id(), &mut notes).await } else { None };
+    let mut bytes = described.bytes();
+    let mut origin = if to.point_in_time {
+        origin_in_time(&rds, original, &described, window, to)?
     } else {
-        (origin_of_snapshot(&rds, unit, saved, region).await?, saved.head.consistent_at)
+        let snapshot = snapshot(&rds, unit, saved, region).await?;
+        bytes = bytes.max(described.plausible(snapshot.bytes));
+        Origin::Snapshot(snapshot.id)
     };
-    let settings = settings(described, to, at_home, &mut notes);
-    Ok(Work { rds, unit, origin, settings, shows, window, notes })
-}
-
-/// The window of point-in-time restores, where it can be read: a snapshot can be restored without.
-async fn window(rds: &Rds, unit: Unit, of: &str, notes: &mut Vec<String>) -> Option<Window> {
-    match rds.window(unit, of).await {
-        Ok(Some(window)) => Some(window),
-        Ok(None) => {
-            notes.push(format!("{of} has no automated backups: there is no point-in-time restore beside this snapshot"));
-            None
-        }
-        Err(error) => {
-            notes.push(format!("whether a point-in-time restore would lose less is not known: {}", error.full_message()));
-            None
-        }
+    let settings = settings(described, to, at_home, &mut notes)?;
+    let left = earlier::look(&rds, &settings, &mut origin, saved, to).await?;
+    if !left.names.is_empty() {
+        notes.push(format!("goes on with what a restore of this backup that did not end left: {}", list(&left.names)));
     }
+    Ok(Work { rds, unit, origin, settings, bytes, left, window, notes })
 }
 
-async fn origin_of_snapshot(rds: &Rds, unit: Unit, saved: &Saved, region: &str) -> Result<Origin> {
+fn list(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+async fn snapshot(rds: &Rds, unit: Unit, saved: &Saved, region: &str) -> Result<Snapshot> {
     let Some(named) = saved.summary.snapshots.iter().find(|s| s.region == region) else {
         let regions: Vec<&str> = saved.summary.snapshots.iter().map(|s| s.region.as_str()).collect();
         return Err(Error::not_found(format!("backup {} has no copy in {region}", saved.head.backup))
             .hint(format!("it is in {}", regions.join(", "))));
     };
     match rds.snapshot(unit, &named.id).await? {
-        Some(found) if found.is_available() => Ok(Origin::Snapshot(named.id.clone())),
+        Some(found) if found.is_available() => Ok(found),
         Some(found) => Err(Error::conflict(format!("snapshot {} in {region} is '{}'", named.id, found.status))),
         None => {
             account::expect(saved.belonging.account.as_deref(), region).await?;
@@ -223,157 +280,14 @@ async fn origin_of_snapshot(rds: &Rds, unit: Unit, saved: &Saved, region: &str) 
     }
 }
 
-async fn origin_in_time(
-    rds: &Rds,
-    unit: Unit,
-    original: &SnapshotRef,
-    described: &Settings,
-    window: Option<Window>,
-    to: &ToInstance,
-) -> Result<(Origin, Timestamp)> {
-    let window = window.ok_or_else(|| {
-        Error::not_found(format!("{} has no automated backups in {} that could be restored", original.of, rds.region()))
-            .hint("leave --point-in-time out to restore the snapshot")
-    })?;
-    let at = to.at.unwrap_or(window.latest).min(window.latest);
-    if !window.covers(at) {
-        return Err(Error::not_found(format!(
-            "the automated backups of {} reach from {} to {}, which is after {at}",
-            original.of, window.earliest, window.latest
-        ))
-        .hint("leave --point-in-time out to restore the snapshot"));
-    }
-    let resource = match described {
-        Settings::Instance(i) => i.dbi_resource_id.clone(),
-        Settings::Cluster(c, _) => c.db_cluster_resource_id.clone(),
-    };
-    let gone = if rds.find(unit, &original.of).await?.is_none() { resource } else { None };
-    Ok((Origin::Time { of: original.of.clone(), gone, at }, at))
-}
-
-/// What the automated backups of `source` offer for the time `at`; `None` where there are none.
-pub(in crate::jobs) async fn offer_at(source: &RdsSource, at: Timestamp) -> Result<Option<PointInTime>> {
-    let (unit, id) = unit_of(source);
-    let window = Rds::connect(&source.region).await?.window(unit, id).await?;
-    Ok(window.map(|window| point_in_time(window, at, false)))
-}
-
-fn point_in_time(window: Window, asked: Timestamp, chosen: bool) -> PointInTime {
-    let at = asked.min(window.latest);
-    let reaches = window.covers(at).then_some(at);
-    let loss_seconds = reaches.map(|at| elapsed(at, asked).as_secs());
-    PointInTime { earliest: window.earliest, latest: window.latest, reaches, loss_seconds, chosen }
-}
-
-/// What a point-in-time restore offers beside the snapshot; which of both loses less is said as a note.
-fn offer(window: Window, saved: &Saved, to: &ToInstance, notes: &mut Vec<String>) -> PointInTime {
-    let asked = to.at.unwrap_or(window.latest);
-    let offered = point_in_time(window, asked, to.point_in_time);
-    let loss = |shows: Timestamp| elapsed(shows, asked).as_secs();
-    let of_snapshot = loss(saved.head.consistent_at);
-    let words =
-        |seconds: u64| if seconds == 0 { "nothing".to_owned() } else { format_duration(std::time::Duration::from_secs(seconds)) };
-    match offered.reaches {
-        Some(at) if to.point_in_time => notes.push(format!(
-            "point-in-time restore to {at} loses {} of what came before {asked}; the snapshot would lose {}",
-            words(loss(at)),
-            words(of_snapshot)
-        )),
-        Some(at) if loss(at) < of_snapshot => notes.push(format!(
-            "a point-in-time restore reaches {at} and loses {}, where this snapshot loses {}: add --point-in-time",
-            words(loss(at)),
-            words(of_snapshot)
-        )),
-        Some(_) => notes.push("a point-in-time restore would lose no less than this snapshot".to_owned()),
-        None => notes.push(format!(
-            "the automated backups begin at {}, after the time that was asked for: only the snapshot reaches it",
-            window.earliest
-        )),
-    }
-    offered
-}
-
-/// The old settings under the new name, with what the user wants otherwise; what belongs to another region is left out.
-fn settings(described: Settings, to: &ToInstance, at_home: bool, notes: &mut Vec<String>) -> Settings {
-    let mut left_out = Vec::new();
-    let settings = match described {
-        Settings::Instance(instance) => {
-            let mut s = instance.to_ask();
-            s.identifier.clone_from(&to.name);
-            adapt_instance(&mut s, to, at_home, &mut left_out);
-            Settings::Instance(Box::new(s))
-        }
-        Settings::Cluster(cluster, members) => {
-            let mut c = Box::new(cluster.to_ask());
-            c.identifier.clone_from(&to.name);
-            if !at_home {
-                let region_bound = [("subnet group", c.subnet_group.take()), ("parameter group", c.parameter_group.take())];
-                left_out.extend(region_bound.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", name?))));
-                left_out.extend(c.vpc_security_group_ids.drain(..).map(|id| format!("security group {id}")));
-            }
-            c.subnet_group = to.subnet_group.clone().or(c.subnet_group);
-            c.parameter_group = to.parameter_group.clone().or(c.parameter_group);
-            if !to.security_groups.is_empty() {
-                c.vpc_security_group_ids.clone_from(&to.security_groups);
-            }
-            if c.is_multi_az() {
-                c.instance_class = to.class.clone().or(c.instance_class);
-                return finish(Settings::Cluster(c, Vec::new()), left_out, notes);
-            }
-            let members = members.into_iter().enumerate().map(|(i, member)| {
-                let mut m = member.to_ask();
-                m.identifier = format!("{}-{}", to.name, i + 1);
-                m.cluster = Some(to.name.clone());
-                adapt_instance(&mut m, &ToInstance { parameter_group: None, ..to.clone() }, at_home, &mut left_out);
-                m
-            });
-            Settings::Cluster(c, members.collect())
-        }
-    };
-    finish(settings, left_out, notes)
-}
-
-fn finish(settings: Settings, left_out: Vec<String>, notes: &mut Vec<String>) -> Settings {
-    if !left_out.is_empty() {
-        let mut left_out = left_out;
-        left_out.sort();
-        left_out.dedup();
-        notes.push(format!("these are of the other region, so that its defaults take their place: {}", left_out.join(", ")));
-    }
-    settings
-}
-
-fn adapt_instance(s: &mut InstanceSettings, to: &ToInstance, at_home: bool, left_out: &mut Vec<String>) {
-    if !at_home {
-        let region_bound = [
-            ("subnet group", s.subnet_group.take()),
-            ("parameter group", s.parameter_group.take()),
-            ("option group", s.option_group_name.take()),
-            ("monitoring role", s.monitoring_role_arn.take()),
-            ("key of Performance Insights", s.performance_insights_kms_key_id.take()),
-        ];
-        left_out.extend(region_bound.into_iter().filter_map(|(what, name)| Some(format!("{what} {}", name?))));
-        left_out.extend(s.vpc_security_group_ids.drain(..).map(|id| format!("security group {id}")));
-        (s.availability_zone, s.monitoring_interval) = (None, None);
-    }
-    if let Some(class) = &to.class {
-        s.class.clone_from(class);
-    }
-    s.subnet_group = to.subnet_group.clone().or(s.subnet_group.take());
-    s.parameter_group = to.parameter_group.clone().or(s.parameter_group.take());
-    if !to.security_groups.is_empty() {
-        s.vpc_security_group_ids.clone_from(&to.security_groups);
-    }
-}
-
 /// Says on everything that is made what it was made of.
-fn mark(settings: &mut Settings, saved: &Saved, run: &RunId) {
+fn mark(work: &mut Work, saved: &Saved, run: &RunId) {
+    let own = own_tags(&work.origin, saved, run);
     let set = |tags: &mut Tags| {
         tags.retain(|key, _| !key.starts_with("pgkeep:"));
-        tags.insert(tags::RESTORED_FROM.to_owned(), saved.head.backup.to_string());
-        tags.insert(tags::RESTORED_BY.to_owned(), run.to_string());
+        tags.extend(own.clone());
     };
-    match settings {
+    match &mut work.settings {
         Settings::Instance(instance) => set(&mut instance.tags),
         Settings::Cluster(cluster, members) => {
             set(&mut cluster.tags);
@@ -384,17 +298,13 @@ fn mark(settings: &mut Settings, saved: &Saved, run: &RunId) {
     }
 }
 
-/// An identifier as RDS takes it: 1 to 63 letters, digits and single hyphens, first a letter.
-fn check_name(name: &str) -> Result<()> {
-    let good = name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-        && !name.ends_with('-')
-        && !name.contains("--");
-    if good {
-        Ok(())
-    } else {
-        Err(Error::usage(format!("'{name}' cannot be the identifier of an instance"))
-            .hint("1 to 63 letters, digits and single hyphens; first a letter, last no hyphen"))
+fn own_tags(origin: &Origin, saved: &Saved, run: &RunId) -> Tags {
+    let mut tags = Tags::from([
+        (tags::RESTORED_FROM.to_owned(), saved.head.backup.to_string()),
+        (tags::RESTORED_BY.to_owned(), run.to_string()),
+    ]);
+    if let Origin::Time { at, .. } = origin {
+        tags.insert(tags::RESTORE_TIME.to_owned(), at.to_string());
     }
+    tags
 }

@@ -9,7 +9,7 @@ use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
 use crate::cloud::aws;
 use crate::cloud::rds::snapshots::Snapshot;
-use crate::cloud::rds::{Rds, Unit};
+use crate::cloud::rds::{self, Rds, Unit};
 use crate::jobs::context::Context;
 
 /// Pauses between two looks.
@@ -19,6 +19,31 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const TROUBLE: Duration = Duration::from_secs(10 * 60);
 /// What was just made is not always seen at once.
 const INVISIBLE: Duration = Duration::from_secs(120);
+
+/// States in which an instance or cluster answers queries. The latter two may last for hours, while RDS works on its storage.
+const USABLE: [&str; 3] = ["available", "storage-optimization", "storage-initialization"];
+/// States from which RDS does not come back by itself, beside all that begin with `incompatible-` or `inaccessible-`.
+const DEAD: [&str; 9] = [
+    "cloning-failed",
+    "deleting",
+    "failed",
+    "insufficient-capacity",
+    "migration-failed",
+    "restore-error",
+    "stopped",
+    "stopping",
+    "storage-full",
+];
+
+/// Whether an instance or cluster in this state answers queries.
+pub(super) fn is_usable(status: &str) -> bool {
+    USABLE.contains(&status)
+}
+
+/// Whether RDS does not bring an instance or cluster back from this state by itself.
+pub(super) fn is_dead(status: &str) -> bool {
+    DEAD.contains(&status) || status.starts_with("incompatible-") || status.starts_with("inaccessible-")
+}
 
 /// Pauses that grow, and troubles that pass.
 #[derive(Debug)]
@@ -40,19 +65,47 @@ impl Patience {
         Ok(())
     }
 
-    /// Passes on an error that will not go away by itself.
-    fn bear(&mut self, error: Error) -> Result<()> {
-        let since = *self.trouble_since.get_or_insert(self.clock.now());
-        if !(error.kind().retryable() || aws::is_expired(&error)) || elapsed(since, self.clock.now()) > TROUBLE {
+    /// RDS answered, if only that it is busy: what troubles there were are over.
+    pub(super) const fn answered(&mut self) {
+        self.trouble_since = None;
+    }
+
+    /// Passes on an error that will not go away by itself; for one of expired credentials `rds` is connected anew, with those that there are now.
+    pub(super) async fn bear(&mut self, error: Error, rds: &mut Rds) -> Result<()> {
+        let now = self.clock.now();
+        let since = *self.trouble_since.get_or_insert(now);
+        let expired = aws::is_expired(&error);
+        let passes = expired || error.kind().retryable() && !rds::lacks_room(&error);
+        if !passes || elapsed(since, now) > TROUBLE {
             return Err(error);
         }
-        tracing::warn!(%error, "RDS does not answer; looking again");
+        tracing::warn!(%error, "RDS does not answer; asking again");
+        if expired && let Ok(renewed) = Rds::connect(rds.region()).await {
+            *rds = renewed;
+        }
         Ok(())
     }
 
     /// Whether what was just made may not be seen yet.
-    fn may_be_invisible(&self) -> bool {
+    pub(super) fn may_be_invisible(&self) -> bool {
         elapsed(self.began_at, self.clock.now()) < INVISIBLE
+    }
+}
+
+/// Asks until RDS takes the request: while it is at something else, such as the first automated backup right after a restore, and through troubles.
+/// Only for requests that name what they make or change, so that none does it twice.
+pub(super) async fn until_taken<T, F>(cx: &Context, rds: &mut Rds, ask: impl Fn(Rds) -> F + Send) -> Result<T>
+where
+    F: Future<Output = Result<T>> + Send,
+{
+    let mut patience = Patience::new(cx);
+    loop {
+        match ask(rds.clone()).await {
+            Err(error) if rds::is_busy(&error) => patience.answered(),
+            Err(error) => patience.bear(error, rds).await?,
+            taken => return taken,
+        }
+        patience.pause().await?;
     }
 }
 
@@ -68,43 +121,44 @@ pub(super) async fn until_available(
     let mut patience = Patience::new(cx);
     loop {
         shutdown.check()?;
-        match rds.snapshot(unit, &id).await {
+        let found = rds.snapshot(unit, &id).await;
+        if found.is_ok() {
+            patience.answered();
+        }
+        match found {
             Ok(Some(found)) if found.is_available() => return Ok(found),
             Ok(Some(found)) if found.has_failed() => {
                 return Err(Error::unavailable(format!("snapshot {id} in {} ended as '{}'", rds.region(), found.status))
                     .hint("the events of RDS say why: `aws rds describe-events --source-type db-snapshot`"));
             }
-            Ok(Some(found)) => {
-                patience.trouble_since = None;
-                tell(found.percent);
-            }
+            Ok(Some(found)) => tell(found.percent),
             Ok(None) if patience.may_be_invisible() => {}
             Ok(None) => return Err(Error::unavailable(format!("snapshot {id} in {} is gone while it was made", rds.region()))),
-            Err(error) => {
-                let expired = aws::is_expired(&error);
-                patience.bear(error)?;
-                if expired {
-                    rds = Rds::connect(rds.region()).await.unwrap_or(rds);
-                }
-            }
+            Err(error) => patience.bear(error, &mut rds).await?,
         }
         shutdown.guard(patience.pause()).await?;
     }
 }
 
 /// Waits until the instance or cluster can be used; returns its endpoint.
-pub(super) async fn until_usable(cx: &Context, rds: &Rds, unit: Unit, id: &str, shutdown: &Shutdown) -> Result<Option<String>> {
+pub(super) async fn until_usable(
+    cx: &Context,
+    rds: &mut Rds,
+    unit: Unit,
+    id: &str,
+    shutdown: &Shutdown,
+) -> Result<Option<String>> {
     let mut patience = Patience::new(cx);
     let mut last = String::new();
     loop {
-        match rds.find(unit, id).await {
-            Ok(Some(found)) if found.status == "available" => return Ok(found.endpoint),
-            Ok(Some(found))
-                if found.status.starts_with("incompatible-") || matches!(found.status.as_str(), "failed" | "restore-error") =>
-            {
-                return Err(Error::unavailable(format!("{} {id} ended as '{}'", unit.noun(), found.status))
-                    .hint("its events in the console say why; delete it, and restore again with other settings"));
-            }
+        shutdown.check()?;
+        let found = rds.find(unit, id).await;
+        if found.is_ok() {
+            patience.answered();
+        }
+        match found {
+            Ok(Some(found)) if is_usable(&found.status) => return Ok(found.endpoint),
+            Ok(Some(found)) if is_dead(&found.status) => return Err(dead(unit, id, &found.status)),
             Ok(Some(found)) => {
                 if found.status != last {
                     cx.progress.note(&format!("{} {id}: {}", unit.noun(), found.status));
@@ -113,8 +167,39 @@ pub(super) async fn until_usable(cx: &Context, rds: &Rds, unit: Unit, id: &str, 
             }
             Ok(None) if patience.may_be_invisible() => {}
             Ok(None) => return Err(Error::unavailable(format!("{} {id} is gone while it was made", unit.noun()))),
-            Err(error) => patience.bear(error)?,
+            Err(error) => patience.bear(error, rds).await?,
         }
         shutdown.guard(patience.pause()).await?;
+    }
+}
+
+fn dead(unit: Unit, id: &str, status: &str) -> Error {
+    let hint = match status {
+        "insufficient-capacity" => "AWS has no room for it: delete it, and restore again with another --instance-class",
+        "stopped" | "stopping" => "somebody stops it: start it, and give the same command again",
+        "storage-full" => "give it more storage: `aws rds modify-db-instance --allocated-storage`",
+        status if status.starts_with("inaccessible-encryption") => {
+            "its KMS key is disabled, or RDS may not use it: mend that, then delete it, and restore again"
+        }
+        _ => "its events in the console say why; delete it, and restore again with other settings",
+    };
+    Error::unavailable(format!("{} {id} ended as '{status}'", unit.noun())).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_state_is_waited_for_that_rds_does_not_leave_by_itself() {
+        for status in
+            ["incompatible-restore", "inaccessible-encryption-credentials-recoverable", "insufficient-capacity", "failed"]
+        {
+            assert!(is_dead(status) && !is_usable(status), "{status}");
+        }
+        for status in ["creating", "backing-up", "modifying", "configuring-enhanced-monitoring", "upgrading"] {
+            assert!(!is_dead(status) && !is_usable(status), "{status}");
+        }
+        assert!(is_usable("storage-optimization"));
     }
 }
