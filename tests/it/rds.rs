@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 use crate::support::aws::{Aws, credentials_of, fault, simulate, texts};
 use crate::support::cli::{Home, StoreKind, finish};
 
-const RDS: Aws = Aws::new("rds", "eu-west-1");
-const COPIES: Aws = Aws::new("rds", "eu-central-1");
+pub(crate) const RDS: Aws = Aws::new("rds", "eu-west-1");
+pub(crate) const COPIES: Aws = Aws::new("rds", "eu-central-1");
 
 /// A home with the policy `prod` of a new instance.
-struct World {
-    home: Home,
-    instance: String,
+pub(crate) struct World {
+    pub(crate) home: Home,
+    pub(crate) instance: String,
 }
 
 impl World {
-    fn new(source: &str, more: &str) -> Self {
+    pub(crate) fn new(source: &str, more: &str) -> Self {
         let world = Self { home: Home::new(StoreKind::S3), instance: format!("db-{}", random_hex(6)) };
         RDS.does(
             "CreateDBInstance",
@@ -50,7 +50,7 @@ impl World {
         world
     }
 
-    fn policy(&self, source: &str, more: &str) {
+    pub(crate) fn policy(&self, source: &str, more: &str) {
         let text = format!(
             "[source]\nkind = \"rds\"\nregion = \"eu-west-1\"\n{source}\n[store]\nurl = \"{}\"\n{more}\n",
             self.home.store()
@@ -58,14 +58,21 @@ impl World {
         std::fs::write(self.home.path().join("policies/prod.toml"), text).expect("write the policy");
     }
 
-    fn simulate(&self, wanted: &Value) {
+    pub(crate) fn simulate(&self, wanted: &Value) {
         simulate(&json!({ "rds": { &self.instance: wanted } }));
     }
 
     /// Identifiers of the instance's manual snapshots in a region.
-    fn snapshots(&self, aws: Aws) -> Vec<String> {
+    pub(crate) fn snapshots(&self, aws: Aws) -> Vec<String> {
         let of = [("DBInstanceIdentifier", self.instance.as_str()), ("SnapshotType", "manual")];
         texts(&aws.does("DescribeDBSnapshots", &of), "DBSnapshotIdentifier")
+    }
+
+    /// The backups that are listed.
+    pub(crate) fn backups(&self) -> Vec<String> {
+        let listed = self.home.json(&["list", "prod"]);
+        let of = listed["backups"].as_array().into_iter().flatten();
+        of.filter_map(|b| b["backup"].as_str().map(str::to_owned)).collect()
     }
 }
 

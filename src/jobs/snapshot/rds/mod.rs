@@ -183,8 +183,8 @@ fn over_quota(region: &str, unit: Unit) -> Error {
 
 fn quota_hint(unit: Unit) -> String {
     format!(
-        "RDS allows 100 for each account and region unless asked for more ({} in Service Quotas): `pgkeep prune` deletes what retention does not keep, \
-         once its grace period is over; snapshots of others count too",
+        "RDS allows 100 for each account and region unless asked for more ({} in Service Quotas): `pgkeep prune POLICY --yes` deletes backups that were \
+         removed and whose grace period is over, also after a failed run; snapshots of others count too",
         unit.quota()
     )
 }
