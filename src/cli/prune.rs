@@ -48,8 +48,8 @@ pub(super) async fn run(cx: &Context, args: &PruneArgs, json: bool) -> Result<Re
         }
     }
     let done = runner.prune(&planned, args.force_large, &Order::default()).await?;
-    let document =
-        serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "done": done });
+    let document = serde_json::json!({ "policy": planned.policy, "decision": planned.decision, "plan": planned.plan, "refused": planned.refused,
+                            "done": done });
     let shown = if args.yes { text(&planned) } else { String::new() };
     Report::new(&document, format!("{shown}{}", done_text(&done, &planned.policy)))
 }
@@ -83,6 +83,9 @@ fn text(planned: &PlannedPrune) -> String {
     }
     if let Some(refusal) = &planned.refused {
         let _ = writeln!(out, "{refusal}");
+        if !planned.plan.sweep.is_empty() && planned.refusal(true).is_none() {
+            let _ = writeln!(out, "only what was marked earlier, and whose grace period is over, is deleted");
+        }
     }
     out
 }

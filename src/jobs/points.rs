@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::context::{Context, Place};
@@ -15,8 +16,8 @@ use crate::base::clock::elapsed;
 use crate::base::ids::BackupId;
 use crate::base::units::{format_bytes, format_duration};
 use crate::base::{Error, Kind, Result};
-use crate::policy::Source;
 use crate::policy::time::parse_at;
+use crate::policy::{Policy, Source};
 use crate::repo::Vault;
 use crate::repo::head::Head;
 use crate::repo::listing::{Listing, Selector};
@@ -127,12 +128,14 @@ pub async fn points(cx: &Context, at: &str) -> Result<(ListReport, Option<Error>
         (name, outcome)
     });
     let looked: Vec<_> = futures::stream::iter(looks).buffered(TOGETHER).collect().await;
+    let mut out_of_reach = Vec::new();
     for (name, outcome) in looked {
         match outcome {
-            Ok((point, row, problems)) => {
-                report.points.push(point);
-                report.backups.extend(row);
-                report.problems.extend(problems);
+            Ok(found) => {
+                report.points.push(found.point);
+                report.backups.extend(found.row);
+                report.problems.extend(found.problems);
+                out_of_reach.extend(found.failure.map(|error| (name, error)));
             }
             // A time that cannot be read is the caller's mistake, not a policy's.
             Err(error) if error.kind() == Kind::Usage => return Err(error),
@@ -144,6 +147,9 @@ pub async fn points(cx: &Context, at: &str) -> Result<(ListReport, Option<Error>
             report.problems.push(format!("{name}: {error}"));
         }
         report.points.push(Point { problem: Some(error.full_message()), ..empty(&name) });
+        failure.get_or_insert(error.context(name));
+    }
+    for (name, error) in out_of_reach {
         failure.get_or_insert(error.context(name));
     }
     report.points.sort_by(|a, b| a.policy.cmp(&b.policy));
@@ -190,14 +196,49 @@ fn empty(policy: &str) -> Point {
     }
 }
 
-async fn point(cx: &Context, name: &str, text: &str) -> Result<(Point, Option<BackupRow>, Vec<String>)> {
-    let (place, vault) = cx.find_vault(name).await?;
-    let at = parse_at(text, cx.clock.now(), &place.zone())?;
-    let mut point = Point { at: Some(at), kind: kind_of(&place), ..empty(name) };
-    point.point_in_time = in_time(&place, at).await;
-    let Some(vault) = vault else {
-        point.problem = Some("there is no backup yet".to_owned());
-        return Ok((point, None, Vec::new()));
+/// What one policy has.
+struct Found {
+    point: Point,
+    row: Option<BackupRow>,
+    problems: Vec<String>,
+    /// Why its vault cannot be read.
+    failure: Option<Error>,
+}
+
+/// Vault and AWS are asked apart: where one is out of reach, the other may be the only way back.
+async fn point(cx: &Context, name: &str, text: &str) -> Result<Found> {
+    let place = cx.place(name).await;
+    let policy = place.as_ref().map_or_else(|_| cx.policy(name).ok(), |place| place.policy.clone());
+    let (place, policy) = match (place, policy) {
+        (Err(error), None) => return Err(error),
+        found => found,
+    };
+    let at = parse_at(text, cx.clock.now(), &policy.as_ref().map_or(TimeZone::UTC, |p| p.zone().clone()))?;
+    let mut point = Point { at: Some(at), kind: policy.as_ref().map(|p| p.source.kind().to_owned()), ..empty(name) };
+    let (offer, kept) = tokio::join!(in_time(policy.as_ref(), at), async { in_vault(cx, &place?, at, &mut point).await });
+    let (row, mut problems, failure) = match kept {
+        Ok((row, problems)) => (row, problems, None),
+        Err(error) => {
+            point.problem = Some(error.full_message());
+            (None, vec![format!("{name}: {error}")], Some(error))
+        }
+    };
+    match (offer, &mut point.problem) {
+        (Ok(offer), _) => point.point_in_time = offer,
+        (Err(why), Some(problem)) => problem.extend(["; ", &why]),
+        (Err(why), None) => problems.push(format!("{name}: {why}")),
+    }
+    Ok(Found { point, row, problems, failure })
+}
+
+async fn in_vault(cx: &Context, place: &Place, at: Timestamp, point: &mut Point) -> Result<(Option<BackupRow>, Vec<String>)> {
+    let name = &place.name;
+    let vault = match Vault::open(place.store.clone(), name, cx.clock.clone()).await {
+        Err(error) if error.kind() == Kind::NotFound && place.policy.is_some() => {
+            point.problem = Some("there is no backup yet".to_owned());
+            return Ok((None, Vec::new()));
+        }
+        vault => vault?,
     };
     let (listing, proofs, pins) = tokio::try_join!(Listing::read(&vault), Proofs::read(&vault), pins::all(&vault))?;
     let problems: Vec<String> =
@@ -206,30 +247,24 @@ async fn point(cx: &Context, name: &str, text: &str) -> Result<(Point, Option<Ba
         Ok(head) => head,
         Err(error) if error.kind() == Kind::NotFound => {
             point.problem = Some(error.full_message());
-            return Ok((point, None, problems));
+            return Ok((None, problems));
         }
         Err(error) => return Err(error),
     };
-    describe(&mut point, at, head, &listing, &proofs, &pins);
+    describe(point, at, head, &listing, &proofs, &pins);
     point.restore = Some(restore_time(&vault, &listing, &proofs, head).await?);
-    Ok((point, Some(row(name, head, &proofs, &pins)?), problems))
+    Ok((Some(row(name, head, &proofs, &pins)?), problems))
 }
 
-/// What the automated backups offer, where AWS says so soon enough: the screen of an incident must not wait for it.
-async fn in_time(place: &Place, at: Timestamp) -> Option<PointInTime> {
-    let Source::Rds(source) = &place.policy.as_ref()?.source else { return None };
+/// What the automated backups offer, where AWS says so soon enough: the screen of an incident must not wait for it. The error is a sentence for people,
+/// who must not take "not known" for "none".
+async fn in_time(policy: Option<&Policy>, at: Timestamp) -> std::result::Result<Option<PointInTime>, String> {
+    let Some(Source::Rds(source)) = policy.map(|p| &p.source) else { return Ok(None) };
     match tokio::time::timeout(AWS_PATIENCE, offer_at(source, at)).await {
-        Ok(Ok(offer)) => offer,
-        Ok(Err(error)) => {
-            tracing::warn!(policy = place.name, %error, "the window of point-in-time restores cannot be read");
-            None
-        }
-        Err(_) => None,
+        Ok(Ok(offer)) => Ok(offer),
+        Ok(Err(error)) => Err(format!("point in time: not known: {}", error.full_message())),
+        Err(_) => Err(format!("point in time: not known: AWS did not answer within {}", format_duration(AWS_PATIENCE))),
     }
-}
-
-fn kind_of(place: &Place) -> Option<String> {
-    place.policy.as_ref().map(|p| p.source.kind().to_owned())
 }
 
 fn describe(point: &mut Point, at: Timestamp, head: &Head, listing: &Listing, proofs: &Proofs, pins: &[Pin]) {

@@ -28,13 +28,15 @@ pub struct PlannedPrune {
     pub decision: Decision,
     /// What would be done.
     pub plan: PrunePlan,
-    /// Why nothing may be done now, if so.
+    /// Why no backup may be marked now, if so. What was marked earlier may still be due.
     pub refused: Option<Refusal>,
     /// Whether more than half of the backups would go.
     pub large: bool,
     /// Where AWS and the vault disagree, for policies of snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
+    #[serde(skip)]
+    held_back: Option<Refusal>,
     #[serde(skip)]
     vault: Vault,
     #[serde(skip)]
@@ -47,10 +49,11 @@ impl PlannedPrune {
         self.plan.is_empty()
     }
 
-    /// Why it may not be applied: R2, or R4 without `force_large`.
+    /// Why it may not be applied: R2, or R4 without `force_large`. Where no backup may be marked, what was marked earlier and is due is still worth it.
     pub fn refusal(&self, force_large: bool) -> Option<Error> {
         if let Some(refusal) = &self.refused {
-            return Some(refusal.clone().into());
+            let only_sweeps = self.held_back.is_none() && !self.plan.sweep.is_empty();
+            return (!only_sweeps).then(|| self.held_back.as_ref().unwrap_or(refusal).clone().into());
         }
         if self.large && !force_large { self.decision.check_size().err().map(Error::from) } else { None }
     }
@@ -61,7 +64,7 @@ pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
     let (place, vault) = cx.vault(policy).await?;
     place.policy()?;
     let facts = Facts::read(&vault).await?;
-    let (decision, refused) = decide(cx, &place, &vault, &facts.listing, &facts.pins).await?;
+    let Decided { decision, refused, held_back } = decide(cx, &place, &vault, &facts.listing, &facts.pins).await?;
     // What a prune does needs no word of AWS; what is said beside it must not stand in its way.
     let drift = match drift::find(cx, &vault, place.policy()?, &facts.listing).await {
         Ok(drift) => drift,
@@ -70,10 +73,9 @@ pub async fn plan(cx: &Context, policy: &str) -> Result<PlannedPrune> {
             None
         }
     };
-    // A refusal is about deleting; a plan is still worth showing, but only an empty one could be applied.
-    let plan = gc::plan_from(&vault, facts, &drops(&decision), place.policy()?.grace()).await?;
+    let plan = gc::plan_from(&vault, facts, &drops(&decision, refused.as_ref()), place.policy()?.grace()).await?;
     let large = decision.check_size().is_err();
-    Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, large, drift, vault, place })
+    Ok(PlannedPrune { policy: place.name.clone(), decision, plan, refused, held_back, large, drift, vault, place })
 }
 
 /// Does exactly what was planned, or fails with kind `Conflict` because the vault is no longer what the plan saw.
@@ -87,11 +89,14 @@ pub async fn apply(cx: &Context, planned: &PlannedPrune, force_large: bool, orde
         let recorder = Recorder::start(cx, &planned.vault, run::record(cx, order, run, RunKind::Prune, None)).await?;
         let work = async {
             let facts = Facts::read(&planned.vault).await?;
-            let (decision, refused) = decide(cx, &planned.place, &planned.vault, &facts.listing, &facts.pins).await?;
-            if let Some(refusal) = refused {
+            let now = decide(cx, &planned.place, &planned.vault, &facts.listing, &facts.pins).await?;
+            if let Some(refusal) = now.held_back {
                 return Err(refusal.into());
             }
-            if drops(&decision) != planned.plan.mark {
+            if let Some(refusal) = now.refused.clone().filter(|_| planned.refused.is_none()) {
+                return Err(refusal.into());
+            }
+            if drops(&now.decision, now.refused.as_ref()) != planned.plan.mark {
                 return Err(Error::conflict("the plan changed since it was shown: other backups would go now")
                     .hint("look at the new plan and run prune again"));
             }
@@ -118,31 +123,42 @@ pub async fn record_refusal(cx: &Context, planned: &PlannedPrune, order: &Order,
     }
 }
 
-fn drops(decision: &Decision) -> Vec<Drop> {
+/// What is decided about a vault.
+struct Decided {
+    decision: Decision,
+    /// Why no backup may be marked.
+    refused: Option<Refusal>,
+    /// Why not even what was marked earlier may be deleted.
+    held_back: Option<Refusal>,
+}
+
+fn drops(decision: &Decision, refused: Option<&Refusal>) -> Vec<Drop> {
+    if refused.is_some() {
+        return Vec::new();
+    }
     let mut drops: Vec<Drop> = decision.dropped().map(|v| Drop { backup: v.id.clone(), reasons: vec![v.text()] }).collect();
     drops.sort_by(|a, b| a.backup.cmp(&b.backup));
     drops
 }
 
-async fn decide(
-    cx: &Context,
-    place: &Place,
-    vault: &Vault,
-    listing: &Listing,
-    pins: &[Pin],
-) -> Result<(Decision, Option<Refusal>)> {
+async fn decide(cx: &Context, place: &Place, vault: &Vault, listing: &Listing, pins: &[Pin]) -> Result<Decided> {
     let policy = place.policy()?;
     let now = cx.clock.now();
     let ended = |r: &Run| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed);
     let (proofs, last) = tokio::try_join!(Proofs::read(vault), runs::newest_where(vault, ended))?;
     let facts = facts_of(listing, &proofs, pins)?;
     let last = last.map(|r| {
-        // A run whose backup is there failed only in that it is suspicious, which `may_prune` judges by the backup.
+        // A run whose backup is there failed only in that it is suspicious, which `may_mark` judges by the backup.
         let made_one = facts.iter().any(|b| RunId::from(&b.id) == r.run);
         LastRun { succeeded: r.state == RunState::Succeeded || made_one, id: r.run }
     });
-    let refused = if facts.is_empty() { None } else { retention::may_prune(&facts, last.as_ref(), policy.max_age, now).err() };
-    Ok((retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now), refused))
+    let nothing = facts.is_empty() && listing.marked.is_empty();
+    let unless_nothing = |refusal: Option<Refusal>| refusal.filter(|_| !nothing);
+    Ok(Decided {
+        decision: retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now),
+        refused: unless_nothing(retention::may_mark(&facts, last.as_ref(), policy.max_age, now).err()),
+        held_back: unless_nothing(retention::may_sweep(&facts).err()),
+    })
 }
 
 /// What retention needs to know of each backup; `None` when there is no vault yet.

@@ -4,6 +4,7 @@ Settings under "rds" at /_sim, by identifier of the instance or cluster, or of a
 
 {"rds": {"prod-db": {"snapshot_seconds": 2,            how long its new snapshots, and copies of them, are `creating`
                      "snapshot_outcome": "failed",     what they are after that (default "available")
+                     "hidden_seconds": 2,              how long they are not described yet
                      "instance_seconds": 1,            how long an instance or cluster of this name is `creating` once it is made
                      "window_seconds": 86400,          how far its automated backups reach back (0: it has none)
                      "window_lag_seconds": 300},       how long ago the latest time is that they reach (default 0)
@@ -43,6 +44,10 @@ def install(settings):
         _snapshots_take_time(model, of, settings)
     for model, name in ((DBInstance, "db_instance_identifier"), (DBCluster, "db_cluster_identifier")):
         _instances_take_time(model, name, settings)
+    _snapshots_are_kept_while_made("delete_db_snapshot", "database_snapshots", "InvalidDBSnapshotState")
+    _snapshots_are_kept_while_made("delete_db_cluster_snapshot", "cluster_snapshots", "InvalidDBClusterSnapshotStateFault")
+    _snapshots_hide("describe_db_snapshots", "db_instance_identifier", "DBSnapshotNotFound", settings)
+    _snapshots_hide("describe_db_cluster_snapshots", "db_cluster_identifier", "DBClusterSnapshotNotFoundFault", settings)
     DBCluster.earliest_restorable_time = property(
         lambda self: (_window(settings(self.db_cluster_identifier)) or {}).get("earliest_time"), lambda self, value: None)
     DBCluster.latest_restorable_time = property(
@@ -146,6 +151,31 @@ def _snapshots_take_time(model, of, settings):
     # moto assigns both once, in the initialiser: the setters let that pass without effect.
     model.status = property(status, lambda self, value: None)
     model.percent_progress = property(progress, lambda self, value: None)
+
+
+def _snapshots_are_kept_while_made(name, held_in, code):
+    original = getattr(RDSBackend, name)
+
+    def delete(self, db_snapshot_identifier):
+        snapshot = getattr(self, held_in).get(db_snapshot_identifier)
+        if snapshot is not None and snapshot.status == "creating":
+            raise RDSClientError(code, f"Cannot delete the snapshot because it is not currently in the available or failed state: {db_snapshot_identifier}")
+        return original(self, db_snapshot_identifier)
+
+    setattr(RDSBackend, name, delete)
+
+
+def _snapshots_hide(name, of, absent, settings):
+    original = getattr(RDSBackend, name)
+
+    def describe(self, owner=None, db_snapshot_identifier=None, *rest, **named):
+        found = original(self, named.pop(of, owner), db_snapshot_identifier, *rest, **named)
+        seen = [s for s in found if time.monotonic() - s.sim_made_at >= settings(getattr(s, of)).get("hidden_seconds", 0)]
+        if db_snapshot_identifier and found and not seen:
+            raise RDSClientError(absent, f"{db_snapshot_identifier} not found.")
+        return seen
+
+    setattr(RDSBackend, name, describe)
 
 
 def _instances_take_time(model, name, settings):

@@ -42,9 +42,10 @@ const OPERATIONS: &[(&str, &str, &[&str])] = &[
     ("restore_db_instance_to_point_in_time", "rds", &["rds:RestoreDBInstanceToPointInTime", "rds:AddTagsToResource"]),
     ("restore_db_cluster_from_snapshot", "rds", &["rds:RestoreDBClusterFromSnapshot", "rds:AddTagsToResource"]),
     ("restore_db_cluster_to_point_in_time", "rds", &["rds:RestoreDBClusterToPointInTime", "rds:AddTagsToResource"]),
-    ("create_db_instance", "rds", &["rds:CreateDBInstance", "rds:AddTagsToResource"]),
-    ("modify_db_instance", "rds", &["rds:ModifyDBInstance"]),
-    ("modify_db_cluster", "rds", &["rds:ModifyDBCluster"]),
+    // Enhanced Monitoring needs a role, a managed master password a secret.
+    ("create_db_instance", "rds", &["rds:CreateDBInstance", "rds:AddTagsToResource", "iam:PassRole"]),
+    ("modify_db_instance", "rds", MODIFY_DB_INSTANCE),
+    ("modify_db_cluster", "rds", &["rds:ModifyDBCluster", "secretsmanager:CreateSecret", "secretsmanager:TagResource"]),
     ("enable_http_endpoint", "rds", &["rds:EnableHttpEndpoint"]),
     ("add_tags_to_resource", "rds", &["rds:AddTagsToResource"]),
     ("describe_instances", "ec2", &["ec2:DescribeInstances"]),
@@ -61,6 +62,8 @@ const OPERATIONS: &[(&str, &str, &[&str])] = &[
     ("create_volume", "ec2", &["ec2:CreateVolume", "ec2:CreateTags"]),
     ("attach_volume", "ec2", &["ec2:AttachVolume"]),
 ];
+const MODIFY_DB_INSTANCE: &[&str] =
+    &["rds:ModifyDBInstance", "iam:PassRole", "secretsmanager:CreateSecret", "secretsmanager:TagResource", "kms:DescribeKey"];
 /// Copying an encrypted snapshot opens it with one key and seals it with another, by grants.
 const COPY_DB_SNAPSHOT: &[&str] = &[
     "rds:CopyDBSnapshot",

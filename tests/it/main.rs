@@ -24,6 +24,7 @@ mod operations;
 mod points;
 mod policies;
 mod rds;
+mod rds_backup;
 mod rds_restore;
 mod readme;
 mod restore;

@@ -13,7 +13,7 @@ use crate::support::aws::{Aws, credentials_of, fault, simulate, texts};
 use crate::support::cli::{Home, StoreKind, finish};
 
 pub(crate) const RDS: Aws = Aws::new("rds", "eu-west-1");
-const COPIES: Aws = Aws::new("rds", "eu-central-1");
+pub(crate) const COPIES: Aws = Aws::new("rds", "eu-central-1");
 
 /// A home with the policy `prod` of a new instance.
 pub(crate) struct World {
@@ -63,9 +63,16 @@ impl World {
     }
 
     /// Identifiers of the instance's manual snapshots in a region.
-    fn snapshots(&self, aws: Aws) -> Vec<String> {
+    pub(crate) fn snapshots(&self, aws: Aws) -> Vec<String> {
         let of = [("DBInstanceIdentifier", self.instance.as_str()), ("SnapshotType", "manual")];
         texts(&aws.does("DescribeDBSnapshots", &of), "DBSnapshotIdentifier")
+    }
+
+    /// The backups that are listed.
+    pub(crate) fn backups(&self) -> Vec<String> {
+        let listed = self.home.json(&["list", "prod"]);
+        let of = listed["backups"].as_array().into_iter().flatten();
+        of.filter_map(|b| b["backup"].as_str().map(str::to_owned)).collect()
     }
 }
 
@@ -246,7 +253,8 @@ fn snapshots_that_are_gone_or_nobodys_are_told_and_pages_are_read_to_the_end() {
     let id = made["source"]["snapshots"][0]["id"].as_str().expect("id").to_owned();
     let vault: Value = serde_json::from_str(&home.get("prod/vault.json").expect("vault")).expect("JSON");
     let vault = vault["vault_id"].as_str().expect("id");
-    // More than a page, and the ones that matter behind it.
+    // More than a page, and the ones that matter behind it. Other tests back up into the same account meanwhile.
+    simulate(&json!({ "rds": { "eu-west-1": { "snapshot_quota": 1000 } } }));
     for i in 0..105 {
         let name = format!("a-{}-{i:03}", world.instance);
         RDS.does("CreateDBSnapshot", &[("DBInstanceIdentifier", &world.instance), ("DBSnapshotIdentifier", &name)]);

@@ -114,6 +114,11 @@ pub fn is_over_quota(error: &Error) -> bool {
     aws::code(error).is_some_and(|code| code.starts_with("SnapshotQuotaExceeded"))
 }
 
+/// Whether RDS refuses a copy only because it makes as many at once as it may: it uses the code of the quota, and says so in its message.
+pub fn is_copying_enough(error: &Error) -> bool {
+    is_over_quota(error) && error.full_message().contains("Cannot copy more than")
+}
+
 fn time(at: Option<&DateTime>) -> Option<Timestamp> {
     let at = at?;
     Timestamp::new(at.secs(), i32::try_from(at.subsec_nanos()).ok()?).ok()

@@ -232,6 +232,14 @@ impl Settings {
         }
     }
 
+    /// Version of its engine.
+    pub fn engine_version(&self) -> &str {
+        match self {
+            Self::Instance(instance) => &instance.engine_version,
+            Self::Cluster(cluster, _) => &cluster.engine_version,
+        }
+    }
+
     /// Size in bytes; 0 where it is not known.
     pub fn bytes(&self) -> u64 {
         let gib = match self {

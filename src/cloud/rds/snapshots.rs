@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub shows: Option<Timestamp>,
     /// Size of what a restore makes, in bytes.
     pub bytes: u64,
+    /// Version of the engine, if RDS says.
+    pub engine_version: Option<String>,
     /// Whether it is encrypted.
     pub encrypted: bool,
     /// Its tags.
@@ -39,6 +41,29 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// One of which RDS said no more than that it was begun.
+    pub fn begun(unit: Unit, of: &str, id: &str) -> Self {
+        Self {
+            unit,
+            id: id.to_owned(),
+            arn: String::new(),
+            of: of.to_owned(),
+            status: "creating".to_owned(),
+            percent: 0,
+            created_at: None,
+            shows: None,
+            bytes: 0,
+            engine_version: None,
+            encrypted: false,
+            tags: Tags::new(),
+        }
+    }
+
+    /// Whether RDS is deleting it.
+    pub fn is_going(&self) -> bool {
+        matches!(self.status.as_str(), "deleting" | "deleted")
+    }
+
     /// Whether it is complete.
     pub fn is_available(&self) -> bool {
         self.status == "available"
@@ -46,7 +71,7 @@ impl Snapshot {
 
     /// Whether it never will be.
     pub fn has_failed(&self) -> bool {
-        matches!(self.status.as_str(), "failed" | "incompatible-restore" | "incompatible-parameters" | "deleting" | "deleted")
+        matches!(self.status.as_str(), "failed" | "incompatible-restore" | "incompatible-parameters") || self.is_going()
     }
 }
 
@@ -59,13 +84,13 @@ impl Rds {
             Unit::Instance => {
                 let call = self.client.create_db_snapshot().db_instance_identifier(of).db_snapshot_identifier(id).set_tags(tags);
                 let answer = call.send().await.map_err(|e| aws::failure(&what, "rds:CreateDBSnapshot", e))?;
-                Ok(answer.db_snapshot().map_or_else(|| begun(unit, of, id), of_instance))
+                Ok(answer.db_snapshot().map_or_else(|| Snapshot::begun(unit, of, id), of_instance))
             }
             Unit::Cluster => {
                 let call = self.client.create_db_cluster_snapshot();
                 let call = call.db_cluster_identifier(of).db_cluster_snapshot_identifier(id).set_tags(tags);
                 let answer = call.send().await.map_err(|e| aws::failure(&what, "rds:CreateDBClusterSnapshot", e))?;
-                Ok(answer.db_cluster_snapshot().map_or_else(|| begun(unit, of, id), of_cluster))
+                Ok(answer.db_cluster_snapshot().map_or_else(|| Snapshot::begun(unit, of, id), of_cluster))
             }
         }
     }
@@ -80,14 +105,14 @@ impl Rds {
                     self.client.copy_db_snapshot().source_db_snapshot_identifier(&from.arn).target_db_snapshot_identifier(id);
                 let answer = call.set_kms_key_id(key.map(str::to_owned)).set_tags(tags).send().await;
                 let answer = answer.map_err(|e| aws::failure(&what, "rds:CopyDBSnapshot", e))?;
-                Ok(answer.db_snapshot().map_or_else(|| begun(from.unit, &from.of, id), of_instance))
+                Ok(answer.db_snapshot().map_or_else(|| Snapshot::begun(from.unit, &from.of, id), of_instance))
             }
             Unit::Cluster => {
                 let call = self.client.copy_db_cluster_snapshot();
                 let call = call.source_db_cluster_snapshot_identifier(&from.arn).target_db_cluster_snapshot_identifier(id);
                 let answer = call.set_kms_key_id(key.map(str::to_owned)).set_tags(tags).send().await;
                 let answer = answer.map_err(|e| aws::failure(&what, "rds:CopyDBClusterSnapshot", e))?;
-                Ok(answer.db_cluster_snapshot().map_or_else(|| begun(from.unit, &from.of, id), of_cluster))
+                Ok(answer.db_cluster_snapshot().map_or_else(|| Snapshot::begun(from.unit, &from.of, id), of_cluster))
             }
         }
     }
@@ -158,23 +183,6 @@ impl Rds {
     }
 }
 
-/// One of which RDS said no more than that it was begun.
-fn begun(unit: Unit, of: &str, id: &str) -> Snapshot {
-    Snapshot {
-        unit,
-        id: id.to_owned(),
-        arn: String::new(),
-        of: of.to_owned(),
-        status: "creating".to_owned(),
-        percent: 0,
-        created_at: None,
-        shows: None,
-        bytes: 0,
-        encrypted: false,
-        tags: Tags::new(),
-    }
-}
-
 fn of_instance(s: &DbSnapshot) -> Snapshot {
     let created_at = time(s.original_snapshot_create_time()).or_else(|| time(s.snapshot_create_time()));
     Snapshot {
@@ -187,6 +195,7 @@ fn of_instance(s: &DbSnapshot) -> Snapshot {
         created_at,
         shows: time(s.snapshot_database_time()).or(created_at),
         bytes: gib(s.allocated_storage()),
+        engine_version: s.engine_version().map(str::to_owned),
         encrypted: s.encrypted().unwrap_or_default(),
         tags: tags_of(s.tag_list()),
     }
@@ -204,6 +213,7 @@ fn of_cluster(s: &DbClusterSnapshot) -> Snapshot {
         created_at,
         shows: created_at,
         bytes: gib(s.allocated_storage()),
+        engine_version: s.engine_version().map(str::to_owned),
         encrypted: s.storage_encrypted().unwrap_or_default(),
         tags: tags_of(s.tag_list()),
     }

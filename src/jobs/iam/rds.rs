@@ -87,5 +87,11 @@ pub(super) fn grant(policy: &Policy, source: &RdsSource, grants: &mut Grants) {
     let made = regions.iter().flat_map(|region| ["db:*", "cluster:*"].map(|what| arn(region, what)));
     let made: Vec<String> = made.filter(|arn| arn.contains(&format!(":{}:*", actions.original))).collect();
     grants.allow("RdsRestoreSettings", actions.modify, made).when("Null", &format!("aws:ResourceTag/{RESTORED_FROM}"), "false");
+    // A role for Enhanced Monitoring is handed over only to what monitors; a new secret for the master password is RDS's own, named rds!….
+    let partition = partition(&source.region);
+    let role = grants.allow("RdsMonitoringRole", &["iam:PassRole"], [format!("arn:{partition}:iam::*:role/*")]);
+    role.when("StringEquals", "iam:PassedToService", "monitoring.rds.amazonaws.com");
+    let secrets = regions.iter().map(|region| format!("arn:{partition}:secretsmanager:{region}:*:secret:rds!*"));
+    grants.allow("RdsMasterSecret", &["secretsmanager:CreateSecret", "secretsmanager:TagResource"], secrets);
     keys(grants, "RdsKeys", "rds", &regions);
 }

@@ -22,7 +22,7 @@ const SUSPICIOUS_SHARE: usize = 2;
 pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, recorder: &mut Recorder) -> Result<Head> {
     let started_at = work.cx.clock.now();
     let (writer, last_good) = work.begin().await?;
-    work.shutdown.guard(clear(work, snapshots)).await?;
+    work.shutdown.guard(async { Ok(clear(work, snapshots).await) }).await?;
     let order = Order {
         belonging: Belonging {
             policy: work.vault.policy().to_owned(),
@@ -43,7 +43,8 @@ pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, rec
         }
     };
     let last_good = last_good.and_then(|head| SourceSummary::of(&head).ok()).and_then(|s| s.snapshots().cloned());
-    let (anomalies, mut warnings) = compare(&taken.summary, last_good.as_ref());
+    let (mut anomalies, mut warnings) = compare(&taken.summary, last_good.as_ref());
+    anomalies.extend(taken.anomalies.iter().cloned());
     warnings.splice(0..0, taken.warnings.iter().cloned().chain(work.first_of_vault()));
     let members = taken.summary.snapshots.clone();
     let commit = Commit {
@@ -91,9 +92,17 @@ async fn abandon(snapshots: &dyn Snapshots, belonging: &Belonging) {
     }
 }
 
-/// Deletes what earlier runs of this vault left behind when they were killed or could not clean up.
-async fn clear(work: &Work<'_>, snapshots: &dyn Snapshots) -> Result<()> {
-    for (left, regions) in drift::left_by_runs(work.vault, snapshots, work.policy, work.id).await? {
+/// Deletes what earlier runs of this vault left behind when they were killed or could not clean up. What stands in the way of that must not stand in the
+/// way of a backup.
+async fn clear(work: &Work<'_>, snapshots: &dyn Snapshots) {
+    let left = match drift::left_by_runs(work.vault, snapshots, work.policy, work.id).await {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::warn!(%error, "whether earlier runs left snapshots could not be found out; the next backup looks again");
+            return;
+        }
+    };
+    for (left, regions) in left {
         match snapshots.abandon(&left, &regions).await {
             Ok(n) => {
                 tracing::info!(backup = %left.backup, snapshots = n, "the snapshots of an earlier run that did not end were deleted");
@@ -101,7 +110,6 @@ async fn clear(work: &Work<'_>, snapshots: &dyn Snapshots) -> Result<()> {
             Err(error) => tracing::warn!(%error, backup = %left.backup, "snapshots of an earlier run could not be deleted"),
         }
     }
-    Ok(())
 }
 
 fn summary(source: &Source, summary: SnapshotSummary) -> Result<SourceSummary> {

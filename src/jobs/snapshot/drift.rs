@@ -80,7 +80,8 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
     }
     let snapshots = of_policy(cx, policy)?;
     let named = named(listing, policy.source.kind())?;
-    let (owned, reach) = owned(vault, snapshots.as_ref(), policy, &regions(&named)).await?;
+    let certain = &regions(&named) | &policy.source.regions();
+    let (owned, reach) = owned(vault, snapshots.as_ref(), policy, &certain).await?;
     let ended = ended_without_backup(vault, &owned, listing, None).await?;
     let there: HashSet<(&str, &str)> = owned.iter().map(|o| (o.region.as_str(), o.id.as_str())).collect();
     let known: HashSet<(&str, &str)> = named.iter().map(|(_, s)| (s.region.as_str(), s.id.as_str())).collect();
@@ -99,7 +100,8 @@ pub async fn find(cx: &Context, vault: &Vault, policy: &Policy, listing: &Listin
 }
 
 /// The vault's snapshots, in `certain` and wherever the next backup will look for what runs left: in the regions of the policy and those that the newest
-/// runs recorded, which are given too. A region that left the policy may be closed to this role by now, and nothing says that there is anything.
+/// runs recorded, which are given too. Only of `certain` not to know is an error: another region may be out of reach or closed to this role by now, and
+/// nothing says that there is anything.
 async fn owned(
     vault: &Vault,
     snapshots: &dyn Snapshots,
@@ -107,17 +109,15 @@ async fn owned(
     certain: &BTreeSet<String>,
 ) -> Result<(Vec<Owned>, BTreeSet<String>)> {
     let (name, id) = (vault.policy(), &vault.info().vault_id);
+    let mut owned = snapshots.owned(name, id, certain).await?;
     let mut reach = policy.source.regions();
-    let asked = &reach | certain;
-    let mut owned = snapshots.owned(name, id, &asked).await?;
-    let recorded: BTreeSet<String> = runs::newest(vault, RUNS).await?.into_iter().flat_map(|run| run.regions).collect();
-    for region in recorded.difference(&asked) {
+    reach.extend(runs::newest(vault, RUNS).await?.into_iter().flat_map(|run| run.regions));
+    for region in reach.difference(certain) {
         match snapshots.owned(name, id, &BTreeSet::from([region.clone()])).await {
-            Ok(found) => owned.extend(found.into_iter().filter(|o| o.region == *region)),
+            Ok(found) => owned.extend(found),
             Err(error) => tracing::warn!(%error, region, "whether earlier runs left snapshots in this region is not known"),
         }
     }
-    reach.extend(recorded);
     Ok((owned, reach))
 }
 

@@ -43,7 +43,8 @@ pub trait Snapshots: Send + Sync + std::fmt::Debug {
     /// Takes the snapshots, or finds those that were taken for the same backup before; does not wait for their completion.
     async fn take(&self, order: &Order, shutdown: &Shutdown) -> Result<Taken>;
 
-    /// Waits until every snapshot is complete and every copy that the policy wants is made and complete. An error means that the set is not a backup.
+    /// Waits until every snapshot is complete and every copy that the policy wants is made and complete. An error means that the set is not a backup; what
+    /// it lacks and can be restored without is an anomaly.
     async fn complete(&self, order: &Order, taken: &mut Taken, shutdown: &Shutdown) -> Result<()>;
 
     /// Does what the policy wants of the snapshots of a backup that exists, and that cannot be taken back: locks them, moves them to a cheaper tier.
@@ -60,7 +61,7 @@ pub trait Snapshots: Send + Sync + std::fmt::Debug {
     /// Deletes snapshots of a backup that is being swept: only those that carry its tags. One that is gone already is fine.
     async fn release(&self, belonging: &Belonging, snapshots: &[SnapshotRef]) -> Result<Released>;
 
-    /// Every snapshot that carries the tags of this policy and vault, in `regions` and those of the policy.
+    /// Every snapshot in `regions` that carries the tags of this policy and vault.
     async fn owned(&self, policy: &str, vault: &str, regions: &BTreeSet<String>) -> Result<Vec<Owned>>;
 
     /// What a restore to `target` would do. Changes nothing.
@@ -98,6 +99,8 @@ pub struct Taken {
     pub documents: Vec<Document>,
     /// What a person should know.
     pub warnings: Vec<String>,
+    /// Why the backup is less than the policy wants: it is kept and told, and not counted by retention until somebody acknowledges it.
+    pub anomalies: Vec<String>,
 }
 
 /// What became of a backup's snapshots in a sweep.

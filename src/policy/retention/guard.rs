@@ -1,4 +1,4 @@
-//! When nothing may be pruned, whatever the rules say.
+//! When nothing may be marked, or deleted, whatever the rules say.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub struct LastRun {
     pub succeeded: bool,
 }
 
-/// Why nothing may be pruned now.
+/// Why no backup may be marked now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
 pub enum Refusal {
@@ -89,9 +89,9 @@ impl From<Refusal> for Error {
     }
 }
 
-/// R2: whether anything may be pruned now. Not after a failed or anomalous run, and not while the newest good backup is older
-/// than `max_age`: then every old backup may be needed.
-pub fn may_prune(
+/// R2: whether backups may be marked now. Not after a failed or anomalous run, and not while the newest good backup is older than `max_age`: then
+/// every old backup may be needed.
+pub fn may_mark(
     backups: &[BackupFacts],
     last_run: Option<&LastRun>,
     max_age: Option<Duration>,
@@ -100,13 +100,8 @@ pub fn may_prune(
     if let Some(run) = last_run.filter(|r| !r.succeeded) {
         return Err(Refusal::LastRunFailed { run: run.id.to_string() });
     }
-    let newest = |wanted: &dyn Fn(&BackupFacts) -> bool| {
-        backups.iter().filter(|b| wanted(b)).max_by(|a, b| (a.committed_at, &a.id).cmp(&(b.committed_at, &b.id)))
-    };
-    if let Some(backup) = newest(&|_| true).filter(|b| b.anomalous) {
-        return Err(Refusal::NewestAnomalous { backup: backup.id.clone() });
-    }
-    let good = newest(&BackupFacts::counts).ok_or(Refusal::NoGoodBackup)?;
+    may_sweep(backups)?;
+    let good = newest(backups, BackupFacts::counts).ok_or(Refusal::NoGoodBackup)?;
     let age = clock::elapsed(good.consistent_at, now);
     match max_age {
         Some(max_age) if age > max_age => {
@@ -114,4 +109,18 @@ pub fn may_prune(
         }
         _ => Ok(()),
     }
+}
+
+/// Whether backups that were marked earlier, and whose grace is over, may be deleted now. Runs that fail do not forbid it: better backups than these were
+/// there when they were marked, and are still listed; and what fails the runs may be the room that these take. It takes a good backup that stays, and
+/// none newer that nobody understands.
+pub fn may_sweep(backups: &[BackupFacts]) -> Result<(), Refusal> {
+    if let Some(backup) = newest(backups, |_| true).filter(|b| b.anomalous) {
+        return Err(Refusal::NewestAnomalous { backup: backup.id.clone() });
+    }
+    newest(backups, BackupFacts::counts).map(drop).ok_or(Refusal::NoGoodBackup)
+}
+
+fn newest(backups: &[BackupFacts], wanted: impl Fn(&BackupFacts) -> bool) -> Option<&BackupFacts> {
+    backups.iter().filter(|b| wanted(b)).max_by(|a, b| (a.committed_at, &a.id).cmp(&(b.committed_at, &b.id)))
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::base::ids::BackupId;
 use crate::base::{clock, limits};
 
-pub use guard::{LastRun, Refusal, may_prune};
+pub use guard::{LastRun, Refusal, may_mark, may_sweep};
 pub use reason::{Period, Reason};
 
 /// Complete backups that always stay.

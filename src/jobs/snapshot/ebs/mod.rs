@@ -99,7 +99,7 @@ impl Snapshots for EbsSnapshots {
     }
 
     async fn owned(&self, policy: &str, vault: &str, regions: &BTreeSet<String>) -> Result<Vec<Owned>> {
-        keep::owned(&self.regions(regions), policy, vault).await
+        keep::owned(regions, policy, vault).await
     }
 
     async fn plan(&self, saved: &Saved, target: &Target) -> Result<SnapshotPlan> {

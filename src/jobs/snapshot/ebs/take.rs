@@ -161,6 +161,7 @@ impl Calls<'_> {
             },
             documents,
             warnings,
+            anomalies: Vec::new(),
         })
     }
 }

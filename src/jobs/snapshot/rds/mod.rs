@@ -6,12 +6,13 @@ pub(in crate::jobs) mod in_time;
 mod permissions;
 pub(in crate::jobs) mod plan;
 mod restore;
+mod take;
 mod wait;
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::join_all;
 
 use self::wait::Patience;
 use super::presence::finding;
@@ -33,24 +34,6 @@ use crate::repo::verify::Finding;
 
 /// The document of contents that describes the instance or cluster.
 pub(super) const SETTINGS: &str = "rds";
-/// KMS key of a region for encrypted copies, where the policy names none: AWS's own for RDS.
-const DEFAULT_KEY: &str = "alias/aws/rds";
-/// Share of the quota from which on it is told.
-const NEARLY: f64 = 0.9;
-/// States from which RDS does not come back by itself.
-const STUCK: [&str; 10] = [
-    "stopped",
-    "failed",
-    "deleting",
-    "restore-error",
-    "incompatible-network",
-    "incompatible-option-group",
-    "incompatible-parameters",
-    "incompatible-restore",
-    "inaccessible-encryption-credentials",
-    "insufficient-capacity",
-];
-
 /// The adapter for RDS. `source`: the policy's, for what makes backups.
 #[derive(Debug)]
 pub(in crate::jobs::snapshot) struct RdsSnapshots {
@@ -76,76 +59,6 @@ impl RdsSnapshots {
         of_policy.chain(regions).cloned().collect()
     }
 
-    /// Refuses to begin what the quota would not let end, and warns when it soon will.
-    async fn check_quota(&self, rds: &Rds, unit: Unit) -> Result<Option<String>> {
-        let quota = match rds.quota(unit).await {
-            Ok(Some(quota)) => quota,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                tracing::info!(%error, "the quota of snapshots cannot be read; RDS itself will say if it is used up");
-                return Ok(None);
-            }
-        };
-        if quota.used >= quota.max {
-            return Err(over_quota(rds.region(), unit).hint(quota_hint(unit)));
-        }
-        let nearly = (quota.used + 1) as f64 >= NEARLY * quota.max as f64;
-        Ok(nearly.then(|| {
-            format!(
-                "{} has room for {} more manual snapshots ({} of {} are used): prune, or ask AWS for a higher quota {}",
-                rds.region(),
-                quota.max - quota.used - 1,
-                quota.used + 1,
-                quota.max,
-                unit.quota()
-            )
-        }))
-    }
-
-    /// Asks until RDS takes the request: an instance that is being backed up or changed takes none for a while.
-    async fn create(&self, rds: &Rds, unit: Unit, of: &str, order: &Order, shutdown: &Shutdown) -> Result<Snapshot> {
-        let (id, tags) = (identifier(&order.belonging), tags_of(order, of));
-        let mut patience = Patience::new(&self.cx);
-        loop {
-            match rds.create_snapshot(unit, of, &id, &tags).await {
-                Err(error) if rds::exists_already(&error) => return ours(rds, unit, &id, &order.belonging).await,
-                Err(error) if rds::is_over_quota(&error) => {
-                    return Err(over_quota(rds.region(), unit).hint(quota_hint(unit)).source(error));
-                }
-                Err(error) if rds::is_busy(&error) => {
-                    let status = rds.describe(unit, of).await?.status;
-                    if STUCK.contains(&status.as_str()) {
-                        return Err(Error::conflict(format!("{} {of} is '{status}': RDS takes no snapshot of it", unit.noun()))
-                            .hint("bring it back to 'available' first"));
-                    }
-                    tracing::info!(of, status, "RDS is busy with it; asking again");
-                    shutdown.guard(patience.pause()).await?;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn copy(&self, from: &Snapshot, region: &str, order: &Order, shutdown: &Shutdown) -> Result<SnapshotRef> {
-        let rds = Rds::connect(region).await?;
-        let key = self.source()?.copy_kms_keys.get(region).map(String::as_str).or(from.encrypted.then_some(DEFAULT_KEY));
-        let copy = match rds.copy_snapshot(from, &from.id, key, &tags_of(order, &from.of)).await {
-            Err(error) if rds::exists_already(&error) => ours(&rds, from.unit, &from.id, &order.belonging).await?,
-            Err(error) if rds::is_over_quota(&error) => {
-                return Err(over_quota(region, from.unit).hint(quota_hint(from.unit)).source(error));
-            }
-            copy => copy?,
-        };
-        let done = wait::until_available(&self.cx, rds, copy, shutdown, |_| {}).await?;
-        Ok(SnapshotRef {
-            region: region.to_owned(),
-            id: done.id,
-            of: from.of.clone(),
-            bytes: from.bytes,
-            copy_of: Some(from.id.clone()),
-        })
-    }
-
     /// Each of these snapshots, as far as it is there; an error where none is because the credentials are of another account.
     async fn found<'a>(
         &self,
@@ -164,6 +77,31 @@ impl RdsSnapshots {
         Ok(all)
     }
 
+    /// Deletes a snapshot of a run that made no backup; `false`: it is gone, or going, already. RDS deletes none that it is still making, so that is
+    /// waited for, a little.
+    async fn delete(&self, rds: &Rds, snapshot: &Snapshot) -> Result<bool> {
+        if snapshot.is_going() {
+            return Ok(false);
+        }
+        let mut patience = Patience::new(&self.cx);
+        loop {
+            match rds.delete_snapshot(snapshot.unit, &snapshot.id).await {
+                Err(error) if rds::is_busy(&error) && patience.may_be_invisible() => patience.pause().await?,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Tells of `total` bytes by per cent; also that nothing moved, because AWS says that it is still at it.
+    fn telling(&self, total: u64) -> impl FnMut(u64) + Send + use<> {
+        let (progress, mut told) = (self.cx.progress.clone(), 0);
+        move |percent| {
+            let now = (total / 100 * percent).max(told);
+            progress.advance(now - told);
+            told = now;
+        }
+    }
+
     async fn owned_in(&self, region: &str) -> Result<Vec<(Rds, Snapshot)>> {
         let rds = Rds::connect(region).await?;
         let found = rds.manual_snapshots().await?;
@@ -171,47 +109,17 @@ impl RdsSnapshots {
     }
 }
 
-/// The snapshot `id`, if it belongs to this backup.
-async fn ours(rds: &Rds, unit: Unit, id: &str, belonging: &Belonging) -> Result<Snapshot> {
-    let found = rds.snapshot(unit, id).await?.filter(|s| belonging.marks(&s.tags));
-    found.ok_or_else(|| {
-        Error::conflict(format!("there is a snapshot {id} in {} already, and it does not carry our tags", rds.region()))
-            .hint("somebody else made it, or took its tags away: look at it, and back up again")
-    })
-}
-
-fn over_quota(region: &str, unit: Unit) -> Error {
-    Error::denied(format!("the quota of manual snapshots of a {} in {region} is used up", unit.noun()))
-}
-
-fn quota_hint(unit: Unit) -> String {
-    format!(
-        "RDS allows 100 for each account and region unless asked for more ({} in Service Quotas): `pgkeep prune` deletes what retention does not keep, \
-         once its grace period is over; snapshots of others count too",
-        unit.quota()
-    )
-}
-
-/// Identifier of a backup's snapshots, the same in every region: letters, digits and single hyphens, lower case as RDS keeps it.
-fn identifier(belonging: &Belonging) -> String {
-    let mut id = String::from("pgkeep-");
-    for c in format!("{}-{}", belonging.policy, belonging.backup).chars() {
-        let c = if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
-        if c != '-' || !id.ends_with('-') {
-            id.push(c);
-        }
+/// Refuses copies that RDS does not make, before anything is taken.
+fn may_be_copied(source: &RdsSource, settings: &Settings) -> Result<()> {
+    let Settings::Cluster(cluster, _) = settings else { return Ok(()) };
+    if !cluster.engine.starts_with("aurora") && !source.copy_to.is_empty() {
+        return Err(Error::unsupported("RDS copies no snapshots of Multi-AZ DB clusters").hint("leave copy_to out of [source]"));
     }
-    id.trim_end_matches('-').to_owned()
-}
-
-fn tags_of(order: &Order, of: &str) -> Tags {
-    let mut tags = order.belonging.tags();
-    tags.insert(tags::SET_SIZE.to_owned(), "1".to_owned());
-    tags.insert(tags::NAME.to_owned(), tags::value(&format!("{} {of} {}", order.belonging.policy, order.belonging.backup)));
-    if let Some(label) = &order.label {
-        tags.insert(tags::LABEL.to_owned(), tags::value(label));
+    if !cluster.storage_encrypted && !source.copy_kms_keys.is_empty() {
+        return Err(Error::unsupported("RDS takes no key for copies of a DB cluster that is not encrypted")
+            .hint("leave copy_kms_keys out of [source]"));
     }
-    tags
+    Ok(())
 }
 
 pub(super) fn unit_of(source: &RdsSource) -> (Unit, &str) {
@@ -227,6 +135,7 @@ impl Snapshots for RdsSnapshots {
         let source = self.source()?;
         let (unit, id) = unit_of(source);
         let found = Rds::connect(&source.region).await?.describe(unit, id).await?;
+        may_be_copied(source, &found.settings)?;
         if let Settings::Instance(instance) = &found.settings
             && let Some(cluster) = &instance.cluster
         {
@@ -241,15 +150,29 @@ impl Snapshots for RdsSnapshots {
     async fn take(&self, order: &Order, shutdown: &Shutdown) -> Result<Taken> {
         let source = self.source()?;
         let (unit, of) = unit_of(source);
-        let rds = Rds::connect(&source.region).await?;
-        let found = rds.describe(unit, of).await?;
+        let mut rds = Rds::connect(&source.region).await?;
+        let before = rds.describe(unit, of).await?.settings;
+        may_be_copied(source, &before)?;
         let mut warnings = Vec::new();
         warnings.extend(self.check_quota(&rds, unit).await?);
         for region in &source.copy_to {
             warnings.extend(self.check_quota(&Rds::connect(region).await?, unit).await?);
         }
-        let snapshot = self.create(&rds, unit, of, order, shutdown).await?;
-        let bytes = found.settings.bytes();
+        let snapshot = self.create(&mut rds, unit, of, order, shutdown).await?;
+        // It may have been changed while RDS was busy with it; what counts is what the snapshot was taken of.
+        let settings = match rds.describe(unit, of).await {
+            Ok(found) => found.settings,
+            Err(error) => {
+                warnings.push(format!("the settings that are kept are those of before the snapshot: {}", error.full_message()));
+                before
+            }
+        };
+        if let Some(version) = snapshot.engine_version.as_deref().filter(|v| *v != settings.engine_version()) {
+            let now = settings.engine_version();
+            warnings.push(format!("the snapshot is of version {version}, and {of} is of version {now}: it changed meanwhile"));
+        }
+        // Of an Aurora cluster no size is said.
+        let bytes = if unit == Unit::Instance && snapshot.bytes > 0 { snapshot.bytes } else { settings.bytes() };
         let original =
             SnapshotRef { region: source.region.clone(), id: snapshot.id.clone(), of: of.to_owned(), bytes, copy_of: None };
         Ok(Taken {
@@ -263,36 +186,43 @@ impl Snapshots for RdsSnapshots {
                 consistent_set: true,
                 snapshots: vec![original],
             },
-            documents: vec![Document::new(SETTINGS, &found.settings)?],
+            documents: vec![Document::new(SETTINGS, &settings)?],
             warnings,
+            anomalies: Vec::new(),
         })
     }
 
     async fn complete(&self, order: &Order, taken: &mut Taken, shutdown: &Shutdown) -> Result<()> {
         let source = self.source()?;
-        let (unit, _) = unit_of(source);
+        let (unit, of) = unit_of(source);
         let rds = Rds::connect(&source.region).await?;
         let original = taken.summary.snapshots.first().ok_or_else(|| Error::internal("no snapshot was taken"))?;
-        let begun = ours(&rds, unit, &original.id, &order.belonging).await?;
+        let begun = Snapshot::begun(unit, of, &original.id);
         let total = original.bytes;
-        let progress = &self.cx.progress;
-        progress.stage("snapshot", Some(total));
-        let mut told = 0;
-        let done = wait::until_available(&self.cx, rds, begun, shutdown, |percent| {
-            let now = total / 100 * percent;
-            progress.advance(now.saturating_sub(told));
-            told = told.max(now);
-        })
-        .await?;
-        progress.advance(total.saturating_sub(told));
+        self.cx.progress.stage("snapshot", Some(total));
+        let done = wait::until_available(&self.cx, rds, begun, shutdown, self.telling(total)).await?;
+        if !order.belonging.marks(&done.tags) {
+            return Err(take::not_ours(&source.region, &done.id));
+        }
         taken.summary.account = account::of_arn(&done.arn).map(str::to_owned);
         if let Some(shows) = done.shows {
             taken.consistent_at = shows;
         }
-        if !source.copy_to.is_empty() {
-            progress.stage("copy", None);
-            let copies = source.copy_to.iter().map(|region| self.copy(&done, region, order, shutdown));
-            taken.summary.snapshots.extend(try_join_all(copies).await?);
+        if source.copy_to.is_empty() {
+            return Ok(());
+        }
+        self.cx.progress.stage("copy", Some(total * source.copy_to.len() as u64));
+        let copies = source.copy_to.iter().map(|region| self.copy(&done, region, order, shutdown, self.telling(total)));
+        for (region, copy) in source.copy_to.iter().zip(join_all(copies).await) {
+            shutdown.check()?;
+            match copy {
+                Ok(copy) => taken.summary.snapshots.push(copy),
+                // The snapshot at home is whole, and may be the only one for a long time.
+                Err(error) => {
+                    self.drop_copy(&done, region, &order.belonging).await;
+                    taken.anomalies.push(format!("it has no copy in {region}: {}", error.full_message()));
+                }
+            }
         }
         Ok(())
     }
@@ -300,8 +230,16 @@ impl Snapshots for RdsSnapshots {
     async fn abandon(&self, belonging: &Belonging, regions: &BTreeSet<String>) -> Result<usize> {
         let (mut deleted, mut failed) = (0, None);
         for region in self.regions(regions) {
-            for (rds, snapshot) in self.owned_in(&region).await?.into_iter().filter(|(_, s)| belonging.marks(&s.tags)) {
-                match rds.delete_snapshot(snapshot.unit, &snapshot.id).await {
+            // A region that does not answer keeps nothing in the others.
+            let owned = match self.owned_in(&region).await {
+                Ok(owned) => owned,
+                Err(error) => {
+                    failed = failed.or(Some(error));
+                    continue;
+                }
+            };
+            for (rds, snapshot) in owned.into_iter().filter(|(_, s)| belonging.marks(&s.tags)) {
+                match self.delete(&rds, &snapshot).await {
                     Ok(there) => deleted += usize::from(there),
                     Err(error) => failed = failed.or(Some(error)),
                 }
@@ -336,6 +274,9 @@ impl Snapshots for RdsSnapshots {
                 released.left.push(named.id.clone());
                 continue;
             }
+            if found.is_going() {
+                continue;
+            }
             match rds.delete_snapshot(found.unit, &found.id).await {
                 Ok(there) => released.deleted += usize::from(there),
                 // It is being copied, or a restore reads it.
@@ -350,8 +291,8 @@ impl Snapshots for RdsSnapshots {
         let (policy, vault) = (tags::value(policy), tags::value(vault));
         let has = |tags: &Tags, key: &str, text: &String| tags.get(key) == Some(text);
         let mut owned = Vec::new();
-        for region in self.regions(regions) {
-            let found = self.owned_in(&region).await?;
+        for region in regions {
+            let found = self.owned_in(region).await?;
             let of_vault = found.into_iter().map(|(_, s)| s);
             owned.extend(of_vault.filter(|s| has(&s.tags, tags::POLICY, &policy) && has(&s.tags, tags::VAULT, &vault)).map(
                 |s| {
@@ -373,25 +314,5 @@ impl Snapshots for RdsSnapshots {
 
     async fn permissions(&self) -> Vec<Permission> {
         permissions::ask(self.source.as_ref()).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identifiers_are_what_rds_takes() {
-        let of = |policy: &str| {
-            identifier(&Belonging {
-                policy: policy.to_owned(),
-                vault: "v".to_owned(),
-                backup: "20261122T021500Z-7f3a".parse().expect("id"),
-                account: None,
-            })
-        };
-        assert_eq!(of("harena-db"), "pgkeep-harena-db-20261122t021500z-7f3a");
-        assert_eq!(of("a._-b"), "pgkeep-a-b-20261122t021500z-7f3a");
-        assert!(of(&"a".repeat(64)).len() <= 255);
     }
 }
