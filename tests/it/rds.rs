@@ -248,6 +248,8 @@ fn a_killed_run_leaves_a_snapshot_that_the_next_one_deletes_and_nobody_elses() {
 #[test]
 fn snapshots_that_are_gone_or_nobodys_are_told_and_pages_are_read_to_the_end() {
     let world = World::new("", "");
+    // Tests beside this one take snapshots in the same region.
+    simulate(&json!({ "rds": { "eu-west-1": { "snapshot_quota": 1000 } } }));
     let home = &world.home;
     let made = home.json(&["backup", "prod"]);
     let id = made["source"]["snapshots"][0]["id"].as_str().expect("id").to_owned();

@@ -51,6 +51,30 @@ fn aurora(world: &World, members: usize) -> String {
     cluster
 }
 
+/// What a restore asks for.
+const KEPT: [(&str, &str); 13] = [
+    ("DBInstanceClass", "db.r6g.large"),
+    ("StorageType", "gp3"),
+    ("Iops", "13000"),
+    ("VpcSecurityGroupIds.VpcSecurityGroupId.1", "sg-00000001"),
+    ("MultiAZ", "false"),
+    ("PubliclyAccessible", "false"),
+    ("DeletionProtection", "false"),
+    ("EnableIAMDatabaseAuthentication", "true"),
+    ("EnableCloudwatchLogsExports.member.1", "postgresql"),
+    ("BackupRetentionPeriod", "9"),
+    ("PreferredBackupWindow", "01:00-01:30"),
+    ("CACertificateIdentifier", "rds-ca-rsa4096-g1"),
+    ("CopyTagsToSnapshot", "true"),
+];
+/// What is set afterwards: AWS takes none of it in a restore of PostgreSQL.
+const LATER: [(&str, &str); 4] = [
+    ("ManageMasterUserPassword", "true"),
+    ("MonitoringInterval", "30"),
+    ("MonitoringRoleArn", "arn:aws:iam::123456789012:role/monitoring"),
+    ("PreferredMaintenanceWindow", "sun:04:00-sun:05:00"),
+];
+
 #[test]
 fn an_instance_that_is_gone_is_asked_for_with_every_setting_it_had_and_by_its_immutable_id() {
     let world = World::new("", "");
@@ -59,34 +83,16 @@ fn an_instance_that_is_gone_is_asked_for_with_every_setting_it_had_and_by_its_im
     let group = format!("pg-{}", random_hex(4));
     let about = [("DBParameterGroupName", group.as_str()), ("DBParameterGroupFamily", "postgres17"), ("Description", "x")];
     RDS.does("CreateDBParameterGroup", &about);
-    let role = "arn:aws:iam::123456789012:role/monitoring";
     let given = [
         ("DBInstanceIdentifier", old.as_str()),
-        ("DBInstanceClass", "db.r6g.large"),
         ("Engine", "postgres"),
         ("EngineVersion", "17.4"),
         ("MasterUsername", "root"),
-        ("ManageMasterUserPassword", "true"),
         ("AllocatedStorage", "500"),
-        ("StorageType", "gp3"),
-        ("Iops", "13000"),
         ("DBParameterGroupName", group.as_str()),
-        ("VpcSecurityGroupIds.VpcSecurityGroupId.1", "sg-00000001"),
         ("AvailabilityZone", "eu-west-1b"),
-        ("MultiAZ", "false"),
-        ("PubliclyAccessible", "false"),
-        ("DeletionProtection", "false"),
-        ("EnableIAMDatabaseAuthentication", "true"),
-        ("EnableCloudwatchLogsExports.member.1", "postgresql"),
-        ("BackupRetentionPeriod", "9"),
-        ("PreferredBackupWindow", "01:00-01:30"),
-        ("PreferredMaintenanceWindow", "sun:04:00-sun:05:00"),
-        ("MonitoringInterval", "30"),
-        ("MonitoringRoleArn", role),
-        ("CACertificateIdentifier", "rds-ca-rsa4096-g1"),
-        ("CopyTagsToSnapshot", "true"),
     ];
-    RDS.does("CreateDBInstance", &given);
+    RDS.does("CreateDBInstance", &[&given[..], &KEPT, &LATER].concat());
     let id = one("DescribeDBInstances", "DBInstanceIdentifier", &old, "DbiResourceId");
     world.policy(&format!("instance = \"{old}\""), "");
     home.json(&["backup", "prod"]);
@@ -95,40 +101,14 @@ fn an_instance_that_is_gone_is_asked_for_with_every_setting_it_had_and_by_its_im
     let (snap, pit) = (format!("{old}-snap"), format!("{old}-pit"));
     home.json(&["restore", "prod", "--to-instance", &snap, "--availability-zone", "eu-west-1c"]);
     home.json(&["restore", "prod", "--to-instance", &pit, "--point-in-time", "--at", "1h ago"]);
-    let kept = [
-        ("DBInstanceClass", "db.r6g.large"),
-        ("StorageType", "gp3"),
-        ("Iops", "13000"),
-        ("DBParameterGroupName", group.as_str()),
-        ("VpcSecurityGroupIds.VpcSecurityGroupId.1", "sg-00000001"),
-        ("MultiAZ", "false"),
-        ("PubliclyAccessible", "false"),
-        ("DeletionProtection", "false"),
-        ("EnableIAMDatabaseAuthentication", "true"),
-        ("EnableCloudwatchLogsExports.member.1", "postgresql"),
-        ("BackupRetentionPeriod", "9"),
-        ("PreferredBackupWindow", "01:00-01:30"),
-        ("CACertificateIdentifier", "rds-ca-rsa4096-g1"),
-        ("CopyTagsToSnapshot", "true"),
-    ];
     for name in [&snap, &pit] {
         let asked = forms(name);
         assert_eq!(asked.len(), 2, "{asked:#?}");
-        has(&asked[0], &kept);
-        // Of Oracle only; and AWS takes none of these in a restore.
-        lacks(
-            &asked[0],
-            &["ManageMasterUserPassword", "MasterUserSecretKmsKeyId", "MonitoringInterval", "PreferredMaintenanceWindow"],
-        );
-        let later = [
-            ("Action", "ModifyDBInstance"),
-            ("ApplyImmediately", "true"),
-            ("ManageMasterUserPassword", "true"),
-            ("MonitoringInterval", "30"),
-            ("MonitoringRoleArn", role),
-            ("PreferredMaintenanceWindow", "sun:04:00-sun:05:00"),
-        ];
-        has(&asked[1], &later);
+        has(&asked[0], &KEPT);
+        has(&asked[0], &[("DBParameterGroupName", &group)]);
+        lacks(&asked[0], &LATER.map(|(key, _)| key));
+        has(&asked[1], &LATER);
+        has(&asked[1], &[("Action", "ModifyDBInstance"), ("ApplyImmediately", "true")]);
     }
     has(&forms(&snap)[0], &[("Action", "RestoreDBInstanceFromDBSnapshot"), ("AvailabilityZone", "eu-west-1c")]);
     let in_time = &forms(&pit)[0];
