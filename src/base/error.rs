@@ -97,6 +97,7 @@ pub struct Error {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    over_quota: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -106,7 +107,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind` with a sentence that names what and where.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, over_quota: false, source: None }
     }
 
     /// Adds what the reader can do about it.
@@ -123,7 +124,18 @@ impl Error {
 
     /// Puts "verb object" in front: the outer sentence keeps kind and hint of the inner one.
     pub fn context(self, what: impl Into<String>) -> Self {
-        Self { kind: self.kind, message: format!("{}: {}", what.into(), self.message), hint: self.hint, source: self.source }
+        Self { message: format!("{}: {}", what.into(), self.message), ..self }
+    }
+
+    /// Marks that there is no room for more: deleting what nobody needs any longer would help.
+    pub const fn over_quota(mut self) -> Self {
+        self.over_quota = true;
+        self
+    }
+
+    /// Whether there was no room for more.
+    pub const fn is_over_quota(&self) -> bool {
+        self.over_quota
     }
 
     /// The kind.

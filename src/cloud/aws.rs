@@ -250,6 +250,7 @@ fn refusal(what: &str, action: &str, status: u16, code: &str, message: &str) -> 
     } else if code.ends_with("LimitExceeded") || code.ends_with("QuotaExceeded") || code.ends_with("QuotaExceededFault") {
         Error::denied(text)
             .hint("a quota of the account is used up: ask for more in Service Quotas, or delete what is not needed")
+            .over_quota()
     } else if code.contains("NotFound") {
         Error::not_found(text).hint("compare the id and the region with the policy's")
     } else if is(&STATES) || code.contains("AlreadyExists") || code.contains("Locked") || message.contains(" locked") {

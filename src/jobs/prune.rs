@@ -147,6 +147,7 @@ async fn decide(cx: &Context, place: &Place, vault: &Vault, listing: &Listing, p
     let ended = |r: &Run| r.kind == RunKind::Backup && matches!(r.state, RunState::Succeeded | RunState::Failed);
     let (proofs, last) = tokio::try_join!(Proofs::read(vault), runs::newest_where(vault, ended))?;
     let facts = facts_of(listing, &proofs, pins)?;
+    let full = last.as_ref().and_then(|r| r.error.as_ref()).is_some_and(|e| e.over_quota);
     let last = last.map(|r| {
         // A run whose backup is there failed only in that it is suspicious, which `may_mark` judges by the backup.
         let made_one = facts.iter().any(|b| RunId::from(&b.id) == r.run);
@@ -154,11 +155,11 @@ async fn decide(cx: &Context, place: &Place, vault: &Vault, listing: &Listing, p
     });
     let nothing = facts.is_empty() && listing.marked.is_empty();
     let unless_nothing = |refusal: Option<Refusal>| refusal.filter(|_| !nothing);
-    Ok(Decided {
-        decision: retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now),
-        refused: unless_nothing(retention::may_mark(&facts, last.as_ref(), policy.max_age, now).err()),
-        held_back: unless_nothing(retention::may_sweep(&facts).err()),
-    })
+    let refused = unless_nothing(retention::may_mark(&facts, last.as_ref(), policy.max_age, now).err());
+    // Where the room is what failed the run, only what is due can free it.
+    let held_back = if full { unless_nothing(retention::may_sweep(&facts).err()) } else { refused.clone() };
+    let decision = retention::decide(&facts, policy.retention.as_ref(), &place.zone(), now);
+    Ok(Decided { decision, refused, held_back })
 }
 
 /// What retention needs to know of each backup; `None` when there is no vault yet.

@@ -87,6 +87,9 @@ pub struct RunError {
     /// What to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// Whether there was no room for more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over_quota: bool,
 }
 
 /// Who wanted a run.
@@ -236,6 +239,7 @@ impl Run {
             kind: e.kind().name().to_owned(),
             message: e.full_message(),
             hint: e.hint_text().map(str::to_owned),
+            over_quota: e.is_over_quota(),
         });
     }
 

@@ -80,7 +80,7 @@ fn a_region_for_copies_that_is_out_of_reach_takes_no_backup_away() {
         { "match": "Action=DescribeDBSnapshots region=eu-west-2", "code": "AccessDenied", "status": 403, "times": 2 },
         { "match": "TargetDBSnapshotIdentifier=pgkeep-alone-", "code": "AccessDenied", "status": 403 },
     ]));
-    home.run(&["backup", "alone"]).exits(6).says(&["no copy in eu-west-2", "rds:CopyDBSnapshot", "retention does not count it"]);
+    home.run(&["backup", "alone"]).exits(6).says(&["no copy in eu-west-2", "AccessDenied", "retention does not count it"]);
     all_met("pgkeep-alone-");
     simulate(&json!({ "clear_faults": "region=eu-west-2" }));
     assert_eq!((world.snapshots(RDS).len(), world.snapshots(FAR).len()), (2, 1));

@@ -1,7 +1,8 @@
 //! Commands on an instance by Systems Manager, as a policy's quiesce has them run.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use pgkeep::base::clock::Stopwatch;
 use serde_json::json;
 
 use crate::support::aws::{Aws, fault, simulate, texts};
@@ -76,9 +77,9 @@ fn a_document_freezes_and_the_instance_itself_thaws_when_pgkeep_is_killed() {
     simulate(&json!({ "faults": [{ "match": "Action=CreateSnapshots region=eu-west-2", "delay": 20, "times": 1 }] }));
     let mut child = home.command(&["backup", "disks"]).spawn().expect("start");
     let until = |what: &str, times: usize| {
-        let begun = Instant::now();
+        let watch = Stopwatch::start();
         while said().matches(what).count() < times {
-            assert!(begun.elapsed() < Duration::from_secs(30), "no {what}: {}", said());
+            assert!(watch.elapsed() < Duration::from_secs(30), "no {what}: {}", said());
             std::thread::yield_now();
         }
     };

@@ -22,7 +22,11 @@ const SUSPICIOUS_SHARE: usize = 2;
 pub(in crate::jobs) async fn run(work: &Work<'_>, snapshots: &dyn Snapshots, recorder: &mut Recorder) -> Result<Head> {
     let started_at = work.cx.clock.now();
     let (writer, last_good) = work.begin().await?;
-    work.shutdown.guard(async { Ok(clear(work, snapshots).await) }).await?;
+    let cleared = async {
+        clear(work, snapshots).await;
+        Ok(())
+    };
+    work.shutdown.guard(cleared).await?;
     let order = Order {
         belonging: Belonging {
             policy: work.vault.policy().to_owned(),

@@ -111,9 +111,8 @@ pub fn may_mark(
     }
 }
 
-/// Whether backups that were marked earlier, and whose grace is over, may be deleted now. Runs that fail do not forbid it: better backups than these were
-/// there when they were marked, and are still listed; and what fails the runs may be the room that these take. It takes a good backup that stays, and
-/// none newer that nobody understands.
+/// Whether backups that were marked earlier, and whose grace is over, may be deleted although the last run failed: for want of room, that these take.
+/// Better backups were there when they were marked. It takes a good backup that stays, and none newer that nobody understands.
 pub fn may_sweep(backups: &[BackupFacts]) -> Result<(), Refusal> {
     if let Some(backup) = newest(backups, |_| true).filter(|b| b.anomalous) {
         return Err(Refusal::NewestAnomalous { backup: backup.id.clone() });

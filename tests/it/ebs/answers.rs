@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::StorageTier;
+use aws_sdk_ec2::types::{Snapshot, StorageTier};
 use serde_json::{Value, json};
 
 use super::support::{Cloud, Spec, client, ours, tag_map, tags};
@@ -24,6 +24,30 @@ async fn more_copies_than_aws_makes_at_once_wait_and_a_lost_answer_makes_none_tw
     let copies = ours(&there).await;
     assert_eq!(copies.len(), 1, "{copies:#?}");
     assert!(tag_map(copies[0].tags()).contains_key("pgkeep:copy-of"));
+}
+
+#[tokio::test]
+async fn a_region_for_copies_that_is_out_of_reach_takes_no_backup_away() {
+    let cloud = Cloud::new("ap-southeast-4").await;
+    let there = client("ap-southeast-5").await;
+    let instance = cloud.instance("alone").await;
+    let volumes =
+        [cloud.volume(&instance, &DATA).await, cloud.volume(&instance, &Spec { device: Some("/dev/sdg"), ..DATA }).await];
+    let source = format!("volume_ids = [\"{}\", \"{}\"]\ncopy_to = [\"ap-southeast-5\"]\narchive = true", volumes[0], volumes[1]);
+    cloud.policy("alone", &source, "[retention]\nkeep_last = 1");
+    let far = Cloud { region: "ap-southeast-5", ..cloud };
+    // One of two copies is made.
+    far.fault("CopySnapshot", json!({ "code": "UnauthorizedOperation", "status": 403, "skip": 1 }));
+    far.home.run(&["backup", "alone"]).exits(6).says(&["no copy in ap-southeast-5", "UnauthorizedOperation"]);
+    assert_eq!(ours(&there).await, [], "half the copies are none");
+    let originals = ours(&far.ec2).await;
+    let at_hand = |s: &Snapshot| s.storage_tier() != Some(&StorageTier::Archive);
+    assert!(originals.len() == 2 && originals.iter().all(at_hand), "{originals:#?}");
+    let zone = "ap-southeast-4a";
+    far.home.run(&["restore", "alone", "--to-zone", zone, "--plan"]).exits(0);
+    far.home.run(&["verify", "alone"]).exits(0);
+    far.home.run(&["backup", "alone"]).exits(0);
+    assert_eq!(ours(&there).await.len(), 2);
 }
 
 #[tokio::test]

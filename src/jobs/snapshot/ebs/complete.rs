@@ -14,18 +14,28 @@ use crate::cloud::tags::{self, Tags};
 use crate::jobs::snapshot::{Order, Taken};
 use crate::jobs::source::SnapshotRef;
 use crate::policy::model::LockMode;
+use crate::repo::contents::Document;
 
 pub(super) async fn complete(of: &EbsSnapshots, order: &Order, taken: &mut Taken, shutdown: &Shutdown) -> Result<()> {
     let source = of.source()?;
     let originals = taken.summary.snapshots.clone();
     let completed = wait(of, "snapshots", &source.region, &originals, shutdown).await?;
+    let mut lacking = BTreeSet::new();
     for region in &source.copy_to {
-        let copies = copy(of, order, region, &completed, taken, shutdown).await?;
-        let stage = format!("copies in {region}");
-        wait(of, &stage, region, &copies, shutdown).await?;
-        taken.summary.snapshots.extend(copies);
+        match copied(of, order, region, &completed, taken, shutdown).await {
+            Ok((copies, documents)) => {
+                taken.summary.snapshots.extend(copies);
+                taken.documents.extend(documents);
+            }
+            // The snapshots at home are whole, and may be the only ones for a long time.
+            Err(error) => {
+                shutdown.check()?;
+                taken.anomalies.push(format!("it has no copy in {region}: {}", error.full_message()));
+                lacking.insert(region.clone());
+            }
+        }
     }
-    shutdown.guard(clear_doubles(of, order, taken)).await?;
+    shutdown.guard(clear_rest(of, order, taken, &lacking)).await?;
     if source.archive {
         taken.warnings.push("the originals move to the archive tier: a restore of them takes 24 to 72 hours".to_owned());
     }
@@ -35,9 +45,11 @@ pub(super) async fn complete(of: &EbsSnapshots, order: &Order, taken: &mut Taken
 /// Once the backup exists, so that a run that fails leaves nothing that cannot be deleted, or that is billed for months.
 pub(super) async fn settle(of: &EbsSnapshots, snapshots: &[SnapshotRef], shutdown: &Shutdown) -> Result<()> {
     let source = of.source()?;
+    // Originals without a copy stay at hand.
+    let copied = source.copy_to.iter().all(|region| snapshots.iter().any(|s| s.region == *region));
     for (region, members) in by_region(snapshots) {
         let ebs = shutdown.guard(Ebs::connect(region)).await?;
-        if source.archive {
+        if source.archive && copied {
             for original in members.iter().filter(|s| s.copy_of.is_none()) {
                 shutdown.guard(ebs.archive(&original.id)).await?;
             }
@@ -114,20 +126,33 @@ fn advance<'a>(of: &EbsSnapshots, wanted: &'a SnapshotRef, seen: &Snapshot, done
     }
 }
 
+async fn copied(
+    of: &EbsSnapshots,
+    order: &Order,
+    region: &str,
+    originals: &[Snapshot],
+    taken: &Taken,
+    shutdown: &Shutdown,
+) -> Result<(Vec<SnapshotRef>, Vec<Document>)> {
+    let (copies, documents) = copy(of, order, region, originals, taken, shutdown).await?;
+    wait(of, &format!("copies in {region}"), region, &copies, shutdown).await?;
+    Ok((copies, documents))
+}
+
 /// Starts the copies of `originals` in `region`, or finds those that were started before.
 async fn copy(
     of: &EbsSnapshots,
     order: &Order,
     region: &str,
     originals: &[Snapshot],
-    taken: &mut Taken,
+    taken: &Taken,
     shutdown: &Shutdown,
-) -> Result<Vec<SnapshotRef>> {
+) -> Result<(Vec<SnapshotRef>, Vec<Document>)> {
     let source = of.source()?;
     let ebs = shutdown.guard(Ebs::connect(region)).await?;
     let key = source.copy_kms_keys.get(region).map(String::as_str);
     let text = description(order);
-    let mut copies = Vec::with_capacity(originals.len());
+    let (mut copies, mut documents) = (Vec::with_capacity(originals.len()), Vec::with_capacity(originals.len()));
     let volumes: BTreeMap<String, SnapshotRef> = taken.summary.snapshots.iter().map(|s| (s.id.clone(), s.clone())).collect();
     let mut there = shutdown.guard(ebs.find_snapshots(&order.belonging.tags())).await?;
     for original in originals {
@@ -151,10 +176,10 @@ async fn copy(
             copy_of: original.id.clone(),
             kms_key_id: key.map(str::to_owned),
         };
-        taken.documents.push(document.document()?);
+        documents.push(document.document()?);
         copies.push(SnapshotRef { region: region.to_owned(), id, copy_of: Some(original.id.clone()), ..member.clone() });
     }
-    Ok(copies)
+    Ok((copies, documents))
 }
 
 fn copy_tags(order: &Order, original: &Snapshot) -> Tags {
@@ -166,17 +191,25 @@ fn copy_tags(order: &Order, original: &Snapshot) -> Tags {
 }
 
 /// Deletes what carries this backup's tags and is not in it: a call whose answer was lost, and that was seen to have been carried out only after it had
-/// been repeated.
-async fn clear_doubles(of: &EbsSnapshots, order: &Order, taken: &Taken) -> Result<()> {
+/// been repeated; and copies where not all could be had (`lacking`), as far as those regions answer.
+async fn clear_rest(of: &EbsSnapshots, order: &Order, taken: &Taken, lacking: &BTreeSet<String>) -> Result<()> {
     let kept: BTreeSet<&str> = taken.summary.snapshots.iter().map(|s| s.id.as_str()).collect();
     for region in of.regions(&BTreeSet::new()) {
-        let ebs = Ebs::connect(&region).await?;
-        let found = ebs.find_snapshots(&order.belonging.tags()).await?;
-        let doubles: Vec<String> = found.into_iter().map(|s| s.id).filter(|id| !kept.contains(id.as_str())).collect();
-        if !doubles.is_empty() {
-            tracing::info!(region, snapshots = ?doubles, "deleting snapshots that were taken twice");
-            keep::delete(&ebs, &doubles).await?;
+        match clear_region(&region, order, &kept).await {
+            Err(error) if lacking.contains(&region) => tracing::warn!(region, %error, "copies that were begun there may stay"),
+            cleared => cleared?,
         }
+    }
+    Ok(())
+}
+
+async fn clear_region(region: &str, order: &Order, kept: &BTreeSet<&str>) -> Result<()> {
+    let ebs = Ebs::connect(region).await?;
+    let found = ebs.find_snapshots(&order.belonging.tags()).await?;
+    let rest: Vec<String> = found.into_iter().map(|s| s.id).filter(|id| !kept.contains(id.as_str())).collect();
+    if !rest.is_empty() {
+        tracing::info!(region, snapshots = ?rest, "deleting snapshots that are not in the backup");
+        keep::delete(&ebs, &rest).await?;
     }
     Ok(())
 }

@@ -74,16 +74,16 @@ pub(super) async fn look(rds: &Rds, settings: &Settings, origin: &mut Origin, sa
 
 /// Refuses to go on with what shows another time than the one that is wanted.
 fn same_time(origin: &mut Origin, tags: &Tags, name: &str, to: &ToInstance) -> Result<()> {
-    let shown = tags.get(tags::RESTORE_TIME).and_then(|at| at.parse().ok());
-    match (origin, shown) {
+    let begun_at = tags.get(tags::RESTORE_TIME).and_then(|at| at.parse().ok());
+    match (origin, begun_at) {
         (Origin::Snapshot(_), None) => Ok(()),
-        (Origin::Time { at, .. }, Some(shown)) if *at == shown => Ok(()),
-        (Origin::Time { at, latest, .. }, Some(shown)) if to.latest => {
-            (*at, *latest) = (shown, false);
+        (Origin::Time { at, .. }, Some(begun_at)) if *at == begun_at => Ok(()),
+        (Origin::Time { at, latest, .. }, Some(begun_at)) if to.latest => {
+            (*at, *latest) = (begun_at, false);
             Ok(())
         }
-        (_, shown) => {
-            let shows = shown.map_or_else(|| "the snapshot".to_owned(), |at| at.to_string());
+        (_, begun_at) => {
+            let shows = begun_at.map_or_else(|| "the snapshot".to_owned(), |at| at.to_string());
             Err(Error::conflict(format!(
                 "a restore that did not end began '{name}' out of {shows}, which is not what is wanted now"
             ))

@@ -195,13 +195,13 @@ pub(super) fn not_ours(region: &str, id: &str) -> Error {
 }
 
 fn over_quota(region: &str, unit: Unit) -> Error {
-    Error::denied(format!("the quota of manual snapshots of a {} in {region} is used up", unit.noun()))
+    Error::denied(format!("the quota of manual snapshots of a {} in {region} is used up", unit.noun())).over_quota()
 }
 
 fn quota_hint(unit: Unit) -> String {
     format!(
         "RDS allows 100 for each account and region unless asked for more ({} in Service Quotas): `pgkeep prune POLICY --yes` deletes backups that were \
-         removed and whose grace period is over, also after a failed run; snapshots of others count too",
+         removed and whose grace period is over, also after this; snapshots of others count too",
         unit.quota()
     )
 }
