@@ -312,20 +312,21 @@ class MotoSimTest(unittest.TestCase):
         ssm = self.client("ssm")
         send = lambda instance, line: ssm.send_command(
             InstanceIds=[instance], DocumentName="AWS-RunShellScript", Parameters={"commands": [line]})["Command"]["CommandId"]
-        look = lambda command, instance: ssm.get_command_invocation(CommandId=command, InstanceId=instance)
+        def look(command, instance):
+            seen = ssm.list_command_invocations(CommandId=command, InstanceId=instance, Details=True)["CommandInvocations"]
+            return [(seen["Status"], [(s["ResponseCode"], s["Output"]) for s in seen["CommandPlugins"]]) for seen in seen]
+
         self.sim(commands={"i-no": {"unknown": True}, "i-late": {"invisible_seconds": 0.3, "seconds": 0.6},
-                           "i-bad": {"status": "Failed", "exit_code": 3, "errors": "no"}, "i-run": {"run": True}})
+                           "i-bad": {"status": "Failed", "exit_code": 3, "errors": "no", "steps_before": 1}, "i-run": {"run": True}})
         self.assert_refused("InvalidInstanceId", 400, lambda: send("i-no", "true"))
         late, bad, run = send("i-late", "true"), send("i-bad", "true"), send("i-run", "echo out; echo err >&2; exit 7")
-        self.assert_refused("InvocationDoesNotExist", 400, lambda: look(late, "i-late"))
+        self.assertEqual(look(late, "i-late"), [])
         time.sleep(0.4)
-        self.assertEqual((look(late, "i-late")["Status"], look(late, "i-late")["ResponseCode"]), ("InProgress", -1))
+        self.assertEqual(look(late, "i-late"), [("InProgress", [(-1, "")])])
         time.sleep(0.4)
-        self.assertEqual(look(late, "i-late")["Status"], "Success")
-        ended = look(bad, "i-bad")
-        self.assertEqual((ended["Status"], ended["ResponseCode"], ended["StandardErrorContent"]), ("Failed", 3, "no"))
-        ended = look(run, "i-run")
-        self.assertEqual((ended["Status"], ended["ResponseCode"], ended["StandardOutputContent"]), ("Failed", 7, "out\n"))
+        self.assertEqual(look(late, "i-late"), [("Success", [(0, "")])])
+        self.assertEqual(look(bad, "i-bad"), [("Failed", [(0, ""), (3, "\n----------ERROR-------\nno")])])
+        self.assertEqual(look(run, "i-run"), [("Failed", [(7, "out\n\n----------ERROR-------\nerr\n")])])
 
 
 if __name__ == "__main__":
