@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use super::codec::packed_bound;
 use crate::base::limits::{IN_FLIGHT_BYTES, PART_TARGET_BYTES};
 
-/// Buffers kept for later.
-const KEPT: usize = IN_FLIGHT_BYTES / PART_TARGET_BYTES + 2;
+/// Buffers kept for later: as many as are in use at a time when small parts come one after another, so that none is freed and made again.
+const KEPT: usize = IN_FLIGHT_BYTES / PART_TARGET_BYTES + 8;
 
 /// A few empty buffers that have their memory already.
 #[derive(Debug)]
