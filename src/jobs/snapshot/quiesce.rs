@@ -132,7 +132,7 @@ impl<'a> Place<'a> {
             Self::Instances(instances) => {
                 let mut first = Ok(());
                 for instance in *instances {
-                    let done = remote("thaw", shell(instance, thaw_script(thaw, rest), THAW), rest).await;
+                    let done = remote("thaw", ssm::Command::shell(instance, thaw_script(thaw, rest), THAW), rest).await;
                     first = first.and(done);
                 }
                 first
@@ -269,19 +269,18 @@ async fn freeze_instance(instance: &str, settings: &Quiesce, rest: &Rest<'_>) ->
     let limit = settings.timeout;
     let guard = settings.thaw.as_ref().map(|thaw| thaw_later_line(thaw, limit, rest));
     match &settings.freeze {
-        Freeze::Command(freeze) => remote("freeze", shell(instance, freeze_script(guard, freeze), limit), rest).await,
+        Freeze::Command(freeze) => {
+            remote("freeze", ssm::Command::shell(instance, freeze_script(guard, freeze), limit), rest).await
+        }
         Freeze::Document(freeze) => {
             if let Some(line) = guard {
-                remote("guard", shell(instance, vec![line], limit), rest).await?;
+                remote("guard", ssm::Command::shell(instance, vec![line], limit), rest).await?;
             }
             let (document, parameters) = (freeze.document.clone(), freeze.parameters.clone());
-            remote("freeze", ssm::Command { document, parameters, ..shell(instance, Vec::new(), limit) }, rest).await
+            remote("freeze", ssm::Command { document, parameters, ..ssm::Command::shell(instance, Vec::new(), limit) }, rest)
+                .await
         }
     }
-}
-
-fn shell(instance: &str, lines: Vec<String>, limit: Duration) -> ssm::Command {
-    ssm::Command::shell(instance, lines, limit)
 }
 
 async fn remote(what: &str, mut command: ssm::Command, rest: &Rest<'_>) -> Result<()> {

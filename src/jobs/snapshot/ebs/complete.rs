@@ -22,7 +22,7 @@ pub(super) async fn complete(of: &EbsSnapshots, order: &Order, taken: &mut Taken
     let completed = wait(of, "snapshots", &source.region, &originals, shutdown).await?;
     let mut lacking = BTreeSet::new();
     for region in &source.copy_to {
-        match copied(of, order, region, &completed, taken, shutdown).await {
+        match copy(of, order, region, &completed, taken, shutdown).await {
             Ok((copies, documents)) => {
                 taken.summary.snapshots.extend(copies);
                 taken.documents.extend(documents);
@@ -126,20 +126,7 @@ fn advance<'a>(of: &EbsSnapshots, wanted: &'a SnapshotRef, seen: &Snapshot, done
     }
 }
 
-async fn copied(
-    of: &EbsSnapshots,
-    order: &Order,
-    region: &str,
-    originals: &[Snapshot],
-    taken: &Taken,
-    shutdown: &Shutdown,
-) -> Result<(Vec<SnapshotRef>, Vec<Document>)> {
-    let (copies, documents) = copy(of, order, region, originals, taken, shutdown).await?;
-    wait(of, &format!("copies in {region}"), region, &copies, shutdown).await?;
-    Ok((copies, documents))
-}
-
-/// Starts the copies of `originals` in `region`, or finds those that were started before.
+/// Starts the copies of `originals` in `region`, or finds those that were started before, and waits until they are completed.
 async fn copy(
     of: &EbsSnapshots,
     order: &Order,
@@ -179,6 +166,7 @@ async fn copy(
         documents.push(document.document()?);
         copies.push(SnapshotRef { region: region.to_owned(), id, copy_of: Some(original.id.clone()), ..member.clone() });
     }
+    wait(of, &format!("copies in {region}"), region, &copies, shutdown).await?;
     Ok((copies, documents))
 }
 
