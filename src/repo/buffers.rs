@@ -3,7 +3,6 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::codec::packed_bound;
 use crate::base::limits::{IN_FLIGHT_BYTES, PART_TARGET_BYTES};
 
 /// Buffers kept for later: as many as are in use at a time when small parts come one after another, so that none is freed and made again.
@@ -17,9 +16,9 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// For parts of at most `part` bytes, packed or not: a buffer that grew step by step would leave its smaller selves behind.
+    /// For parts of at most `part` bytes: a buffer that grew step by step would leave its smaller selves behind.
     pub(super) fn new(part: usize) -> Self {
-        Self { capacity: packed_bound(part), kept: Mutex::default() }
+        Self { capacity: part, kept: Mutex::default() }
     }
 
     /// An empty buffer.

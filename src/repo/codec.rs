@@ -1,6 +1,7 @@
 //! Plaintext of a part ↔ stored object: one zstd frame with content size and checksum, named by the SHA-256 of the plaintext.
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 use sha2::{Digest as _, Sha256};
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
@@ -24,21 +25,18 @@ pub struct Packed {
     pub sha256: Checksum,
 }
 
-/// The most bytes that a part of `plain` bytes may take when it is packed.
-pub fn packed_bound(plain: usize) -> usize {
-    zstd::zstd_safe::compress_bound(plain)
-}
-
-/// Compresses a part, in `scratch`: the object is much smaller than the room that compressing needs.
-pub fn pack(plain: &[u8], scratch: &mut Vec<u8>) -> Result<Packed> {
+/// Compresses a part. The object gets memory of its own from the system: a megabyte or more that one thread makes and another one frees would
+/// leave an allocator with far more than is in use, and of the room that compressing needs only what the object fills is ever touched.
+pub fn pack(plain: &[u8]) -> Result<Packed> {
     let broken = |e| Error::internal("compress a part").source(e);
     let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(broken)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
-    scratch.clear();
-    scratch.reserve(packed_bound(plain.len()));
-    compressor.compress_to_buffer(plain, scratch).map_err(broken)?;
-    Ok(Packed { sha256: Checksum::of(scratch), stored: Bytes::copy_from_slice(scratch) })
+    let room = zstd::zstd_safe::compress_bound(plain.len());
+    let mut object = MmapMut::map_anon(room).map_err(|e| Error::internal("no memory for a part").source(e))?;
+    let size = compressor.compress_to_buffer(plain, object.as_mut()).map_err(broken)?;
+    let stored = Bytes::from_owner(object).slice(..size);
+    Ok(Packed { sha256: Checksum::of(&stored), stored })
 }
 
 /// Decompresses the object of part `id` and proves that it is that part. `size` is the recorded size of the plaintext, where one is known: an
@@ -71,9 +69,9 @@ mod tests {
     fn packing_round_trips_and_any_changed_byte_is_found() {
         let plain: Vec<u8> = (0..5000u32).flat_map(|i| format!("{}\n", i % 97).into_bytes()).collect();
         let id = part_id(&plain);
-        let packed = pack(&plain, &mut Vec::new()).expect("pack");
+        let packed = pack(&plain).expect("pack");
         assert!(packed.stored.len() < plain.len() / 2);
-        assert_eq!(pack(&plain, &mut Vec::new()).expect("pack").stored, packed.stored);
+        assert_eq!(pack(&plain).expect("pack").stored, packed.stored);
         assert_eq!(unpack(&id, &packed.stored, Some(plain.len() as u64)).expect("unpack"), plain);
         for at in 0..packed.stored.len() {
             let mut bad = packed.stored.to_vec();

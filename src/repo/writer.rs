@@ -241,14 +241,7 @@ impl Shared {
             }
             None => PutMode::Create,
         };
-        Ok(Prepared::New { id, size, packed: self.pack(plain)?, mode })
-    }
-
-    fn pack(&self, plain: &[u8]) -> Result<Packed> {
-        let mut scratch = self.buffers.take();
-        let packed = pack(plain, &mut scratch);
-        self.buffers.give(scratch);
-        packed
+        Ok(Prepared::New { id, size, packed: pack(plain)?, mode })
     }
 
     async fn place(&self, prepared: Prepared) -> Result<()> {
