@@ -103,11 +103,10 @@ impl Maker {
     /// Writes all parts and remembers them.
     async fn make_parts(&mut self) -> Result<()> {
         let mut made = Vec::with_capacity(self.number_of_parts());
-        let mut scratch = Vec::new();
         let mut bodies = Vec::with_capacity(self.number_of_parts());
         for number in 0..self.number_of_parts() {
             let plain = format!("{number:0width$}\n", width = PART_BYTES - 1);
-            let packed = pack(plain.as_bytes(), &mut scratch)?;
+            let packed = pack(plain.as_bytes())?;
             let id = part_id(plain.as_bytes());
             made.push(PartRecord { id, size: PART_BYTES as u64, stored: packed.stored.len() as u64, sha256: packed.sha256 });
             bodies.push((self.vault.layout().part(&id), packed.stored));

@@ -25,8 +25,11 @@ pub struct Packed {
     pub sha256: Checksum,
 }
 
-/// Compresses a part. The object gets memory of its own from the system: a megabyte or more that one thread makes and another one frees would
-/// leave an allocator with far more than is in use, and of the room that compressing needs only what the object fills is ever touched.
+/// Objects of less than this are left to the allocator: a process may have 65,530 mappings (`vm.max_map_count`), and there may be as many small parts.
+const OWN_MEMORY: usize = 128 << 10;
+
+/// Compresses a part. A large object gets memory of its own from the system: megabytes that one thread makes and another one frees would leave an
+/// allocator with far more than is in use, and of the room that compressing needs only what the object fills is ever touched.
 pub fn pack(plain: &[u8]) -> Result<Packed> {
     let broken = |e| Error::internal("compress a part").source(e);
     let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(broken)?;
@@ -35,7 +38,8 @@ pub fn pack(plain: &[u8]) -> Result<Packed> {
     let room = zstd::zstd_safe::compress_bound(plain.len());
     let mut object = MmapMut::map_anon(room).map_err(|e| Error::internal("no memory for a part").source(e))?;
     let size = compressor.compress_to_buffer(plain, object.as_mut()).map_err(broken)?;
-    let stored = Bytes::from_owner(object).slice(..size);
+    let stored =
+        if size < OWN_MEMORY { Bytes::copy_from_slice(&object[..size]) } else { Bytes::from_owner(object).slice(..size) };
     Ok(Packed { sha256: Checksum::of(&stored), stored })
 }
 
