@@ -8,6 +8,7 @@ pub mod backup;
 pub mod custody;
 pub mod drift;
 pub(in crate::jobs) mod ebs;
+mod patience;
 pub mod presence;
 mod quiesce;
 pub(in crate::jobs) mod rds;

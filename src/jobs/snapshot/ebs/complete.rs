@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::super::patience::Patience;
 use super::documents::CopyDocument;
+use super::once::once;
 use super::take::description;
-use super::waiting::{Wait, once};
 use super::{EbsSnapshots, GIB, by_region, keep};
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
@@ -75,14 +76,14 @@ async fn wait(
     of.progress.stage(stage, Some(wanted.iter().map(|s| s.bytes).sum()));
     let mut ebs = shutdown.guard(Ebs::connect(region)).await?;
     let ids: Vec<String> = wanted.iter().map(|s| s.id.clone()).collect();
-    let mut wait = Wait::new(of.clock.as_ref(), shutdown);
+    let mut patience = Patience::new(&of.clock);
     let mut done: HashMap<&str, u8> = HashMap::new();
     loop {
         let look = shutdown.guard(ebs.snapshots_by_id(&ids)).await;
-        if let Some(seen) = wait.seen(&mut ebs, look).await? {
+        if let Some(seen) = patience.seen(look, &mut ebs).await? {
             for snapshot in wanted {
                 let now = seen.iter().find(|s| s.id == snapshot.id);
-                check(snapshot, now, wait.is_fresh())?;
+                check(snapshot, now, patience.may_be_invisible())?;
                 if let Some(now) = now {
                     advance(of, snapshot, now, &mut done);
                 }
@@ -91,7 +92,7 @@ async fn wait(
                 return Ok(seen);
             }
         }
-        wait.pause().await?;
+        shutdown.guard(patience.pause()).await?;
     }
 }
 

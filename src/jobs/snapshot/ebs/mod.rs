@@ -7,10 +7,10 @@ mod complete;
 mod documents;
 mod keep;
 mod may;
+mod once;
 pub(in crate::jobs) mod restore;
 mod select;
 mod take;
-mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 

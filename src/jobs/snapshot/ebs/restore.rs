@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::patience::Patience;
 use super::documents::{VolumeDocument, read};
-use super::waiting::Wait;
 use super::{EbsSnapshots, GIB};
 use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
@@ -288,14 +288,14 @@ impl<'a> Restore<'a> {
         shutdown: &Shutdown,
         ready: impl Fn(&Volume) -> bool,
     ) -> Result<Vec<Volume>> {
-        let mut wait = Wait::new(of.clock.as_ref(), shutdown);
+        let mut patience = Patience::new(&of.clock);
         let mut done: BTreeSet<String> = BTreeSet::new();
         loop {
             let look = match shutdown.guard(self.ebs.volumes(Which::Ids(ids))).await {
-                Err(error) if error.kind() == crate::base::Kind::NotFound && wait.is_fresh() => Ok(Vec::new()),
+                Err(error) if error.kind() == crate::base::Kind::NotFound && patience.may_be_invisible() => Ok(Vec::new()),
                 look => look,
             };
-            if let Some(seen) = wait.seen(&mut self.ebs, look).await? {
+            if let Some(seen) = patience.seen(look, &mut self.ebs).await? {
                 if let Some(bad) = seen.iter().find(|v| v.state == "error") {
                     return Err(Error::unavailable(format!("volume {} failed", bad.id))
                         .hint("often the KMS key of the snapshot may not be used by this role; the failed volume can be deleted by hand"));
@@ -309,7 +309,7 @@ impl<'a> Restore<'a> {
                     return Ok(ids.iter().filter_map(|id| seen.iter().find(|v| v.id == *id).cloned()).collect());
                 }
             }
-            wait.pause().await?;
+            shutdown.guard(patience.pause()).await?;
         }
     }
 
@@ -328,14 +328,14 @@ impl<'a> Restore<'a> {
                 done => done?,
             }
         }
-        let mut wait = Wait::new(of.clock.as_ref(), shutdown);
+        let mut patience = Patience::new(&of.clock);
         loop {
             let look = shutdown.guard(self.ebs.snapshots_by_id(&ids)).await;
-            if let Some(seen) = wait.seen(&mut self.ebs, look).await? {
+            if let Some(seen) = patience.seen(look, &mut self.ebs).await? {
                 if seen.len() == ids.len() && seen.iter().all(|s| !s.archived) {
                     return Ok(());
                 }
-                if wait.elapsed() > UNARCHIVE_LONGEST {
+                if patience.elapsed() > UNARCHIVE_LONGEST {
                     let hint = format!(
                         "`aws ec2 describe-snapshot-tier-status --filters Name=snapshot-id,Values={}` says why",
                         ids.join(",")
@@ -347,7 +347,7 @@ impl<'a> Restore<'a> {
                 // The watchdog must not take days of AWS's work for a standstill.
                 of.progress.note("AWS brings the snapshots back from the archive tier");
             }
-            wait.pause().await?;
+            shutdown.guard(patience.pause()).await?;
         }
     }
 }

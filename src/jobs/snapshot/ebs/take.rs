@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::documents::VolumeDocument;
+use super::once::once;
 use super::select::{Group, Selection, select};
-use super::waiting::once;
 use super::{EbsSnapshots, GIB};
 use crate::base::ids::random_hex;
 use crate::base::shutdown::Shutdown;

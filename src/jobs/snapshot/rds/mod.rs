@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use futures::future::join_all;
 
-use self::wait::Patience;
+use super::patience::Patience;
 use super::presence::finding;
 use super::restore::{Restored, SnapshotPlan, Target};
 use super::{Order, Owned, Permission, Released, Saved, Snapshots, Taken};
@@ -83,7 +83,7 @@ impl RdsSnapshots {
         if snapshot.is_going() {
             return Ok(false);
         }
-        let mut patience = Patience::new(&self.cx);
+        let mut patience = Patience::new(&self.cx.clock);
         loop {
             match rds.delete_snapshot(snapshot.unit, &snapshot.id).await {
                 Err(error) if rds::is_busy(&error) && patience.may_be_invisible() => patience.pause().await?,

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::super::patience::Patience;
 use super::SETTINGS;
 use super::adapt::settings;
 use super::earlier::{self, Left, is_of, taken};
 use super::in_time::{self, offer, origin_in_time};
 use super::plan::{calls, estimate};
-use super::wait::{Patience, until_taken, until_usable};
+use super::wait::{until_taken, until_usable};
 use crate::base::ids::RunId;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result};
@@ -177,7 +178,7 @@ impl Steps<'_> {
         if !there && (!aws::is_ambiguous(&error) || rds::lacks_room(&error)) {
             return Err(error);
         }
-        let mut patience = Patience::new(self.cx);
+        let mut patience = Patience::new(&self.cx.clock);
         loop {
             match self.rds.find(unit, name).await {
                 Ok(Some(found)) if is_of(&found, &self.runs) => return Ok(()),

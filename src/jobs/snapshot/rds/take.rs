@@ -1,6 +1,7 @@
 //! Makes snapshots and their copies: asks until RDS takes the request, bears what passes, and says what does not.
 
-use super::wait::{self, Patience};
+use super::super::patience::Patience;
+use super::wait;
 use super::{Rds, RdsSnapshots, Unit};
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
@@ -82,7 +83,7 @@ impl RdsSnapshots {
         shutdown: &Shutdown,
     ) -> Result<Snapshot> {
         let (id, tags) = (identifier(&order.belonging), tags_of(order, of));
-        let mut patience = Patience::new(&self.cx);
+        let mut patience = Patience::new(&self.cx.clock);
         loop {
             match rds.create_snapshot(unit, of, &id, &tags).await {
                 Err(error) if rds::exists_already(&error) => return self.ours(rds, unit, &id, &order.belonging, shutdown).await,
@@ -133,7 +134,7 @@ impl RdsSnapshots {
     async fn begin_copy(&self, rds: &mut Rds, from: &Snapshot, order: &Order, shutdown: &Shutdown) -> Result<Snapshot> {
         let own = self.source()?.copy_kms_keys.get(rds.region()).map(String::as_str);
         let (key, tags) = (own.or(from.encrypted.then_some(DEFAULT_KEY)), tags_of(order, &from.of));
-        let mut patience = Patience::new(&self.cx);
+        let mut patience = Patience::new(&self.cx.clock);
         loop {
             match rds.copy_snapshot(from, &from.id, key, &tags).await {
                 Err(error) if rds::exists_already(&error) => {
@@ -171,7 +172,7 @@ impl RdsSnapshots {
 
     /// The snapshot `id` that AWS says is there, once it is seen; an error if it is not of this backup.
     async fn ours(&self, rds: &mut Rds, unit: Unit, id: &str, belonging: &Belonging, shutdown: &Shutdown) -> Result<Snapshot> {
-        let mut patience = Patience::new(&self.cx);
+        let mut patience = Patience::new(&self.cx.clock);
         loop {
             match rds.snapshot(unit, id).await {
                 Ok(Some(found)) if belonging.marks(&found.tags) => return Ok(found),

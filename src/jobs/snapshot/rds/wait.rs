@@ -1,24 +1,11 @@
-//! Waits for RDS: by looking again, less and less often, through short troubles of network and credentials.
+//! Waits for RDS, and which of its states are worth waiting in.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-
-use crate::base::clock::{SharedClock, elapsed};
+use super::super::patience::Patience;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
-use crate::cloud::aws;
 use crate::cloud::rds::snapshots::Snapshot;
 use crate::cloud::rds::{self, Rds, Unit};
 use crate::jobs::context::Context;
-
-/// Pauses between two looks.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// For how long RDS may not answer, or credentials be expired: whoever renews them needs some minutes.
-const TROUBLE: Duration = Duration::from_secs(10 * 60);
-/// What was just made is not always seen at once.
-const INVISIBLE: Duration = Duration::from_secs(120);
 
 /// States in which an instance or cluster answers queries. The latter two may last for hours, while RDS works on its storage.
 const USABLE: [&str; 3] = ["available", "storage-optimization", "storage-initialization"];
@@ -45,60 +32,13 @@ pub(super) fn is_dead(status: &str) -> bool {
     DEAD.contains(&status) || status.starts_with("incompatible-") || status.starts_with("inaccessible-")
 }
 
-/// Pauses that grow, and troubles that pass.
-#[derive(Debug)]
-pub(super) struct Patience {
-    clock: SharedClock,
-    pause: Duration,
-    began_at: Timestamp,
-    trouble_since: Option<Timestamp>,
-}
-
-impl Patience {
-    pub(super) fn new(cx: &Context) -> Self {
-        Self { began_at: cx.clock.now(), clock: cx.clock.clone(), pause: FIRST_PAUSE, trouble_since: None }
-    }
-
-    pub(super) async fn pause(&mut self) -> Result<()> {
-        self.clock.sleep(self.pause).await;
-        self.pause = self.pause.mul_f64(1.5).min(LONGEST_PAUSE);
-        Ok(())
-    }
-
-    /// RDS answered, if only that it is busy: what troubles there were are over.
-    pub(super) const fn answered(&mut self) {
-        self.trouble_since = None;
-    }
-
-    /// Passes on an error that will not go away by itself; for one of expired credentials `rds` is connected anew, with those that there are now.
-    pub(super) async fn bear(&mut self, error: Error, rds: &mut Rds) -> Result<()> {
-        let now = self.clock.now();
-        let since = *self.trouble_since.get_or_insert(now);
-        let expired = aws::is_expired(&error);
-        let passes = expired || error.kind().retryable() && !rds::lacks_room(&error);
-        if !passes || elapsed(since, now) > TROUBLE {
-            return Err(error);
-        }
-        tracing::warn!(%error, "RDS does not answer; asking again");
-        if expired && let Ok(renewed) = Rds::connect(rds.region()).await {
-            *rds = renewed;
-        }
-        Ok(())
-    }
-
-    /// Whether what was just made may not be seen yet.
-    pub(super) fn may_be_invisible(&self) -> bool {
-        elapsed(self.began_at, self.clock.now()) < INVISIBLE
-    }
-}
-
 /// Asks until RDS takes the request: while it is at something else, such as the first automated backup right after a restore, and through troubles.
 /// Only for requests that name what they make or change, so that none does it twice.
 pub(super) async fn until_taken<T, F>(cx: &Context, rds: &mut Rds, ask: impl Fn(Rds) -> F + Send) -> Result<T>
 where
     F: Future<Output = Result<T>> + Send,
 {
-    let mut patience = Patience::new(cx);
+    let mut patience = Patience::new(&cx.clock);
     loop {
         match ask(rds.clone()).await {
             Err(error) if rds::is_busy(&error) => patience.answered(),
@@ -118,23 +58,21 @@ pub(super) async fn until_available(
     mut tell: impl FnMut(u64) + Send,
 ) -> Result<Snapshot> {
     let (unit, id) = (snapshot.unit, snapshot.id.clone());
-    let mut patience = Patience::new(cx);
+    let mut patience = Patience::new(&cx.clock);
     loop {
         shutdown.check()?;
-        let found = rds.snapshot(unit, &id).await;
-        if found.is_ok() {
-            patience.answered();
-        }
-        match found {
-            Ok(Some(found)) if found.is_available() => return Ok(found),
-            Ok(Some(found)) if found.has_failed() => {
+        let look = rds.snapshot(unit, &id).await;
+        match patience.seen(look, &mut rds).await? {
+            Some(Some(found)) if found.is_available() => return Ok(found),
+            Some(Some(found)) if found.has_failed() => {
                 return Err(Error::unavailable(format!("snapshot {id} in {} ended as '{}'", rds.region(), found.status))
                     .hint("the events of RDS say why: `aws rds describe-events --source-type db-snapshot`"));
             }
-            Ok(Some(found)) => tell(found.percent),
-            Ok(None) if patience.may_be_invisible() => {}
-            Ok(None) => return Err(Error::unavailable(format!("snapshot {id} in {} is gone while it was made", rds.region()))),
-            Err(error) => patience.bear(error, &mut rds).await?,
+            Some(Some(found)) => tell(found.percent),
+            Some(None) if !patience.may_be_invisible() => {
+                return Err(Error::unavailable(format!("snapshot {id} in {} is gone while it was made", rds.region())));
+            }
+            Some(None) | None => {}
         }
         shutdown.guard(patience.pause()).await?;
     }
@@ -148,26 +86,24 @@ pub(super) async fn until_usable(
     id: &str,
     shutdown: &Shutdown,
 ) -> Result<Option<String>> {
-    let mut patience = Patience::new(cx);
+    let mut patience = Patience::new(&cx.clock);
     let mut last = String::new();
     loop {
         shutdown.check()?;
-        let found = rds.find(unit, id).await;
-        if found.is_ok() {
-            patience.answered();
-        }
-        match found {
-            Ok(Some(found)) if is_usable(&found.status) => return Ok(found.endpoint),
-            Ok(Some(found)) if is_dead(&found.status) => return Err(dead(unit, id, &found.status)),
-            Ok(Some(found)) => {
+        let look = rds.find(unit, id).await;
+        match patience.seen(look, rds).await? {
+            Some(Some(found)) if is_usable(&found.status) => return Ok(found.endpoint),
+            Some(Some(found)) if is_dead(&found.status) => return Err(dead(unit, id, &found.status)),
+            Some(Some(found)) => {
                 if found.status != last {
                     cx.progress.note(&format!("{} {id}: {}", unit.noun(), found.status));
                 }
                 last = found.status;
             }
-            Ok(None) if patience.may_be_invisible() => {}
-            Ok(None) => return Err(Error::unavailable(format!("{} {id} is gone while it was made", unit.noun()))),
-            Err(error) => patience.bear(error, rds).await?,
+            Some(None) if !patience.may_be_invisible() => {
+                return Err(Error::unavailable(format!("{} {id} is gone while it was made", unit.noun())));
+            }
+            Some(None) | None => {}
         }
         shutdown.guard(patience.pause()).await?;
     }
