@@ -161,13 +161,13 @@ impl Keeper {
             p.current = None;
             p.queued = None;
         });
+        // A run that found no room is followed by a prune like a good one: that takes what is due, and the next run has room.
+        let pruned_after = ended.outcome.as_ref().err().is_none_or(Error::is_over_quota);
+        if pruned_after && job.order.slot.is_some() && job.work.kind() == RunKind::Backup && self.policy.retention.is_some() {
+            self.then = Some(self.job(Work::Prune, Trigger::Schedule, None));
+        }
         match &ended.outcome {
-            Ok(()) => {
-                self.failures = 0;
-                if job.order.slot.is_some() && job.work.kind() == RunKind::Backup && self.policy.retention.is_some() {
-                    self.then = Some(self.job(Work::Prune, Trigger::Schedule, None));
-                }
-            }
+            Ok(()) => self.failures = 0,
             Err(_) if ended.recorded => {}
             Err(error) => {
                 // The vault does not know that it was tried, so nothing in it holds the next try up.
@@ -373,4 +373,39 @@ fn show_runs(shown: &mut PolicyState, newest_first: &[Run]) {
 /// Pause after `n` failures in a row.
 fn pause(n: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(2_u32.saturating_pow(n.saturating_sub(1).min(16))).min(PAUSE_LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::SystemClock;
+    use crate::base::shutdown::Shutdown;
+    use crate::policy;
+    use crate::store::memory::MemoryStore;
+
+    const RETENTION: &str = "[retention]\nkeep_last = 3\n";
+
+    /// What follows a scheduled run that ended like this.
+    async fn follows(more: &str, outcome: Result<()>) -> Option<RunKind> {
+        let folder = tempfile::tempdir().expect("folder");
+        let text = "[source]\nkind = \"postgres\"\nurl = \"postgres://x/y\"\n[store]\nurl = \"file:///nowhere\"\n";
+        std::fs::write(folder.path().join("p.toml"), format!("{text}{more}")).expect("write");
+        let policy = Arc::new(policy::load(folder.path(), "p").expect("policy").policy);
+        let cx = Context::of_test(Arc::new(SystemClock), Shutdown::new());
+        let vault = Vault::open_or_create(Arc::new(MemoryStore::new()), "p", "", cx.clock.clone()).await.expect("vault");
+        let notifier = Notifier::new(cx.clock.clone(), cx.env.clone());
+        let state = State::new("host", cx.clock.now(), 1);
+        let mut keeper = Keeper::new(policy, &cx, &state, notifier).opened(vault);
+        let job = keeper.job(Work::Backup { label: None }, Trigger::Schedule, Some(cx.clock.now()));
+        keeper.ended(&job, &Ended { outcome, recorded: true });
+        keeper.look(false).await.start.map(|job| job.work.kind())
+    }
+
+    #[tokio::test]
+    async fn a_good_run_and_one_that_found_no_room_are_followed_by_a_prune() {
+        assert_eq!(follows(RETENTION, Ok(())).await, Some(RunKind::Prune));
+        assert_eq!(follows("", Ok(())).await, None, "everything is kept");
+        assert_eq!(follows(RETENTION, Err(Error::denied("no room").over_quota())).await, Some(RunKind::Prune));
+        assert_eq!(follows(RETENTION, Err(Error::denied("no permission"))).await, None);
+    }
 }

@@ -22,12 +22,11 @@ use super::runner::{Body, Ended, Job, Stop};
 use super::state::State;
 use crate::base::clock::{self, Clock, SharedClock};
 use crate::base::ids::RunId;
-use crate::base::progress::Silent;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Result};
 use crate::jobs::run::{self as job_run, Recorder, under_lease};
 use crate::jobs::{Context, due};
-use crate::policy::{self, Environment, Policy};
+use crate::policy::{self, Policy};
 use crate::repo::Vault;
 use crate::repo::lease::Purpose;
 use crate::repo::runs::{self, Run, RunKind, RunState};
@@ -244,16 +243,7 @@ impl Daemon {
         let life = Life { world: world.clone(), runs: watch::Sender::new(true) };
         let clock: SharedClock = Arc::new(life.clone());
         let shutdown = Shutdown::new();
-        let cx = Context {
-            clock: clock.clone(),
-            progress: Arc::new(Silent),
-            shutdown: shutdown.clone(),
-            policies: None,
-            store: None,
-            env: Environment::fixed([]),
-            in_force: None,
-            attendant: job_run::nobody(),
-        };
+        let cx = Context::of_test(clock.clone(), shutdown.clone());
         let store = Arc::new(Reached(disk.clone(), life.clone()));
         let vault = Vault::open_or_create(store, policy.name.as_str(), "", clock.clone()).await.expect("vault");
         let state = State::new("host", clock.now(), 2);

@@ -71,6 +71,21 @@ impl Place {
 }
 
 impl Context {
+    /// Of a test: silent, alone, with no files and no environment.
+    #[cfg(test)]
+    pub(crate) fn of_test(clock: SharedClock, shutdown: Shutdown) -> Self {
+        Self {
+            clock,
+            progress: Arc::new(crate::base::progress::Silent),
+            shutdown,
+            policies: None,
+            store: None,
+            env: Environment::fixed([]),
+            in_force: None,
+            attendant: super::run::nobody(),
+        }
+    }
+
     /// Who we are, in leases, marks and run records.
     pub fn owner(&self, command: &str) -> Owner {
         Owner { host: host_name(), pid: std::process::id(), command: command.to_owned(), process: process::own() }
