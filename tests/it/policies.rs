@@ -272,3 +272,26 @@ fn a_plain_address_is_refused_when_a_reference_leads_to_it() {
     assert!(error.to_string().contains("notify.webhook") && !format!("{error:?}").contains("hunter2"), "{error}");
     assert!(webhook.resolve(&Environment::fixed([("HOOK", "http://127.0.0.1:1/x")])).is_ok());
 }
+
+#[test]
+fn a_retention_for_which_rds_has_no_room_is_warned_of() {
+    let source = "[source]\nkind = \"rds\"\nregion = \"eu-west-1\"\ninstance = \"prod\"\n[store]\nurl = \"s3://bucket/prod\"\n";
+    let hourly = "[schedule]\ncron = \"0 * * * *\"\n";
+    let cases = [
+        ("[retention]\nkeep_daily = 7\nkeep_weekly = 5\n", None),
+        ("[retention]\nkeep_daily = 101\n", Some("up to 101 snapshots")),
+        (&format!("{hourly}[retention]\nkeep_last = 76\n"), None),
+        // 24 of them wait for the end of their grace period.
+        (&format!("{hourly}[retention]\nkeep_last = 77\n"), Some("up to 101 snapshots")),
+        (&format!("{hourly}[retention]\nkeep_within = \"4d\"\n"), Some("up to 120 snapshots")),
+        ("", Some("keeps every snapshot")),
+    ];
+    for (more, warned) in cases {
+        let dir = folder(&[("prod.toml", &format!("{source}{more}"))]);
+        let report = policy::check(dir.path()).expect("check").to_string();
+        match warned {
+            Some(words) => assert!(report.contains("[quota]") && report.contains(words), "{more}: {report}"),
+            None => assert!(!report.contains("quota"), "{more}: {report}"),
+        }
+    }
+}

@@ -1,13 +1,21 @@
 //! A policy out of its own sections and the shared ones, and the rules that sections have about one another.
 
+use std::time::Duration;
+
 use super::super::file::NotifyEvent;
 use super::super::model::{Policy, PolicyName, Scratch, Source, VerifyLevel, VerifySchedule, VerifySettings};
 use super::super::parse::Sheet;
 use super::super::problem::Severity;
+use super::super::retention::Rules;
+use super::super::schedule::Schedule;
 use super::super::{mask, urls};
 use super::Parts;
 use super::times::intervals;
 use crate::base::units::format_duration;
+
+/// Manual snapshots of instances, and of clusters, that an account has in a region unless AWS grants it more
+/// (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Limits.html>).
+const RDS_SNAPSHOTS: u64 = 100;
 
 /// A file and its valid sections.
 #[derive(Debug)]
@@ -100,6 +108,7 @@ impl Both<'_> {
     fn relations(&mut self, policy: &Policy) {
         self.scratch_is_not_the_source(policy);
         self.promise_can_be_kept(policy);
+        self.snapshots_have_room(policy);
         if policy.notify.on.contains(&NotifyEvent::Stale) && policy.max_age.is_none() {
             let sheet = self.sheet("notify");
             sheet.report(Severity::Warning, "notify.on", "needs-key", "'stale' is never sent without health.max_age");
@@ -131,4 +140,29 @@ impl Both<'_> {
             self.sheet("health").report(Severity::Warning, "health.max_age", "promise", message).help = Some(help);
         }
     }
+
+    /// An account has so many manual snapshots of RDS in a region, those of all its policies and people together.
+    fn snapshots_have_room(&mut self, policy: &Policy) {
+        if !matches!(policy.source, Source::Rds(_)) {
+            return;
+        }
+        let most = policy.retention.as_ref().map(|rules| most_kept(rules, policy.schedule.as_ref()));
+        let (section, message) = match most {
+            Some(most) if most <= RDS_SNAPSHOTS => return,
+            Some(most) => ("retention", format!("keeps up to {most} snapshots at a time, those in their grace period included")),
+            None => ("source", "keeps every snapshot, for there is no retention".to_owned()),
+        };
+        let message =
+            format!("{message}; AWS lets an account have {RDS_SNAPSHOTS} manual ones in a region, all its policies together");
+        self.sheet(section).report(Severity::Warning, section, "quota", message).help =
+            Some("keep fewer ([retention]), or have the quota raised (Service Quotas, Amazon RDS)".to_owned());
+    }
+}
+
+/// The most backups that are there at a time: each rule may keep others, and what is removed stays for the grace period.
+fn most_kept(rules: &Rules, schedule: Option<&Schedule>) -> u64 {
+    let counted = [rules.last, rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly].map(u64::from);
+    let shortest = schedule.and_then(|s| intervals(&s.cron, &s.zone)).map(|(shortest, _)| shortest);
+    let made_in = |time: Duration| shortest.map_or(0, |shortest| time.as_secs().div_ceil(shortest.as_secs().max(1)));
+    counted.iter().sum::<u64>() + made_in(rules.within.unwrap_or_default()) + made_in(rules.grace)
 }
