@@ -393,6 +393,8 @@ async fn statistics_and_views(
         analyze(work, tables(work, plan)).await?;
     }
     session.pin(&[("row_security", "on")]).await?;
+    // Nothing else runs meanwhile: the server may use all the processes that its own settings allow a query.
+    session.run("let views be filled in parallel", "RESET max_parallel_workers_per_gather").await?;
     let views = entries.iter().copied().filter(|e| e.kind == "materialized_view_data");
     run(session, &work.ledger, steps(views, renderer)).await?;
     session.pin(&[("row_security", "off")]).await?;
