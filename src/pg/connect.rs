@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslMode, SslNegotiation, TargetSessionAttrs};
-use tokio_postgres::{Client, Config, Connection, Socket};
+use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::conninfo::{Conninfo, Env};
@@ -12,7 +12,7 @@ use super::error;
 use super::passfile;
 use super::session::Session;
 use super::tls::{self, Check, Files};
-use super::wire::{Apart, Diverted, Wire};
+use super::wire::{Apart, Driver, Wire};
 use crate::base::limits::CONNECT_TIMEOUT;
 use crate::base::secret::Secret;
 use crate::base::{Error, Result};
@@ -40,6 +40,12 @@ struct HostPort {
 impl HostPort {
     fn is_socket(&self) -> bool {
         self.host.starts_with('/') || self.host.starts_with('@')
+    }
+
+    /// The server's socket in this directory. An `@` stands for the zero byte of Linux's abstract names, as in libpq.
+    fn socket(&self) -> Option<PathBuf> {
+        let name = |directory: &str| PathBuf::from(format!("{directory}/.s.PGSQL.{}", self.port));
+        self.is_socket().then(|| self.host.strip_prefix('@').map_or_else(|| name(&self.host), |rest| name(&format!("\0{rest}"))))
     }
 }
 
@@ -131,11 +137,34 @@ impl Target {
         let mut last = Error::usage("the connection string names no host");
         for host in &self.hosts {
             match self.connect_host(host, &tls).await {
-                Ok((wire, (client, connection))) => return Session::start(client, connection, wire, self.describe()).await,
+                Ok((wire, (client, driver))) => {
+                    let session = Session::start(client, driver, wire, self.describe()).await?;
+                    match self.unfit(host, &session).await? {
+                        None => return Ok(session),
+                        Some(error) => last = error,
+                    }
+                }
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Why a server at a socket is not the one that is wanted; over the network the driver has looked.
+    async fn unfit(&self, host: &HostPort, session: &Session) -> Result<Option<Error>> {
+        let wants_standby = match self.settings.attributes {
+            TargetSessionAttrs::ReadWrite => false,
+            TargetSessionAttrs::ReadOnly => true,
+            _ => return Ok(None),
+        };
+        if !host.is_socket() || session.is_standby().await? == wants_standby {
+            return Ok(None);
+        }
+        let is = if wants_standby { "takes writes" } else { "takes no writes" };
+        Ok(Some(
+            Error::unavailable(format!("the server at {} {is}, and the connection string wants another one", host.host))
+                .hint("see its target_session_attrs"),
+        ))
     }
 
     /// The same, for a session that reads many rows: its connection has a thread of its own.
@@ -163,7 +192,7 @@ impl Target {
         };
         let mut first: Option<Error> = None;
         for encrypted in ways {
-            let wire = Wire::new(encrypted.then(|| tls.clone()));
+            let wire = host.socket().map_or_else(|| Wire::network(encrypted.then(|| tls.clone())), Wire::socket);
             match self.attempt(host, &wire, *encrypted).await {
                 Ok(established) => return Ok((wire, established)),
                 // Only what the other way in could cure: no entry of pg_hba.conf for this way, or a failed handshake.
@@ -185,13 +214,21 @@ impl Target {
     async fn attempt(&self, host: &HostPort, wire: &Wire, encrypted: bool) -> Result<Established> {
         let shown = format!("{}@{}:{}/{}", self.user, host.host, host.port, self.database);
         let config = self.config(host, encrypted);
-        // The limit covers login too: a server that accepts connections and then says nothing would otherwise hold us for ever.
-        match tokio::time::timeout(self.settings.connect_timeout, config.connect(wire.clone())).await {
-            Ok(Ok(established)) => Ok(established),
-            Ok(Err(error)) => match self.without_event_triggers(config, wire, &error).await {
+        match self.log_in(&config, wire, &shown).await? {
+            Ok(established) => Ok(established),
+            Err(error) => match self.without_event_triggers(config, wire, &shown, &error).await {
                 Some(established) => Ok(established),
                 None => Err(error::connect(&shown, &error)),
             },
+        }
+    }
+
+    /// One login; the inner error is for the caller to look at. The limit covers login too: a server that accepts connections and then says nothing would
+    /// otherwise hold us for ever.
+    async fn log_in(&self, config: &Config, wire: &Wire, shown: &str) -> Result<Result<Established, tokio_postgres::Error>> {
+        match tokio::time::timeout(self.settings.connect_timeout, wire.connect(config)).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(nobody)) => Err(error::unreachable(shown, &nobody.to_string(), Some(nobody.kind()))),
             Err(_) => Err(Error::unavailable(format!(
                 "cannot reach {shown}: no answer within {} seconds",
                 self.settings.connect_timeout.as_secs()
@@ -206,6 +243,7 @@ impl Target {
         &self,
         mut config: Config,
         wire: &Wire,
+        shown: &str,
         refusal: &tokio_postgres::Error,
     ) -> Option<Established> {
         let class = refusal.code().map(|code| &code.code()[..2])?;
@@ -214,17 +252,14 @@ impl Target {
         }
         let given = self.settings.options.as_deref().unwrap_or_default();
         config.options(format!("{given} -c event_triggers=off").trim());
-        let again = tokio::time::timeout(self.settings.connect_timeout, config.connect(wire.clone()));
-        again.await.ok()?.ok()
+        self.log_in(&config, wire, shown).await.ok()?.ok()
     }
 
     fn config(&self, host: &HostPort, encrypted: bool) -> Config {
         let s = &self.settings;
         let mut config = Config::new();
         config.user(&self.user).dbname(&self.database).application_name("pgkeep").port(host.port);
-        if host.is_socket() {
-            config.host_path(&host.host);
-        } else {
+        if !host.is_socket() {
             config.host(&host.host);
         }
         if let Some(address) = host.address {
@@ -239,15 +274,10 @@ impl Target {
         if let Some(limit) = s.tcp_user_timeout {
             config.tcp_user_timeout(limit);
         }
-        let (mode, negotiation) = match (encrypted, host.is_socket()) {
-            (true, _) => (SslMode::Require, s.negotiation),
-            // The driver knows no TLS on these.
-            (false, true) => (SslMode::Disable, SslNegotiation::Postgres),
-            // What is negotiated directly is up to the wire, which in clear says nothing.
-            (false, false) => (SslMode::Require, SslNegotiation::Direct),
-        };
+        // What is negotiated directly is up to the wire, which in clear says nothing.
+        let negotiation = if encrypted { s.negotiation } else { SslNegotiation::Direct };
         config
-            .ssl_mode(mode)
+            .ssl_mode(SslMode::Require)
             .ssl_negotiation(negotiation)
             .channel_binding(s.channel_binding)
             .target_session_attrs(s.attributes)
@@ -262,7 +292,7 @@ impl Target {
 }
 
 /// A connection that has logged in.
-type Established = (Client, Connection<Socket, Diverted>);
+type Established = (Client, Driver);
 
 fn hosts(info: &Conninfo) -> Result<Vec<HostPort>> {
     let names: Vec<&str> = info.get("host").map_or_else(Vec::new, |h| h.split(',').collect());

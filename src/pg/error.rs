@@ -115,7 +115,12 @@ pub(super) fn connect(target: &str, error: &tokio_postgres::Error) -> Error {
         return Error::denied(format!("cannot log in to {target}: {found}"))
             .hint("give the password in the URL, in PGPASSWORD, or in ~/.pgpass");
     }
-    let hint = match io_kind(error) {
+    unreachable(target, &found, io_kind(error))
+}
+
+/// An error of reaching `target` at all.
+pub(super) fn unreachable(target: &str, found: &str, kind: Option<io::ErrorKind>) -> Error {
+    let hint = match kind {
         Some(io::ErrorKind::ConnectionRefused) => "is the server running, and does it listen on this address and port?",
         Some(io::ErrorKind::NotFound) => "there is no such socket: is the server running, and is the directory right?",
         Some(io::ErrorKind::TimedOut) => "nothing answered: check the address, the security group and the firewall",

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, Row, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Row};
 
 use super::error;
 use super::version::Version;
-use super::wire::{Apart, Diverted, Rows, Wire};
+use super::wire::{Apart, Driver, Rows, Wire};
 use crate::base::sql::literal;
 use crate::base::{Error, Result};
 
@@ -109,7 +109,7 @@ pub(crate) struct Canceller {
 impl Canceller {
     /// Asks the server to end what the session is doing; nothing happens if it is idle or gone.
     pub(crate) async fn cancel(&self) {
-        if let Err(error) = self.token.cancel_query(self.wire.clone()).await {
+        if let Err(error) = self.wire.cancel(&self.token).await {
             tracing::debug!(%error, "cancel request was not delivered");
         }
     }
@@ -123,9 +123,9 @@ impl Drop for Session {
 }
 
 /// Moves messages between client and server until one of them ends.
-async fn serve(mut connection: Connection<Socket, Diverted>, unmet: UnmetList) {
+async fn serve(mut driver: Driver, unmet: UnmetList) {
     loop {
-        match std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+        match driver.message().await {
             Some(Ok(AsyncMessage::Notice(notice))) if ["01006", "01007"].contains(&notice.code().code()) => {
                 let mut list = unmet.lock().unwrap_or_else(PoisonError::into_inner);
                 if list.len() < UNMET_KEPT {
@@ -144,15 +144,10 @@ async fn serve(mut connection: Connection<Socket, Diverted>, unmet: UnmetList) {
 
 impl Session {
     /// Takes over a new connection: checks the version and pins the settings.
-    pub(super) async fn start(
-        client: Client,
-        connection: Connection<Socket, Diverted>,
-        wire: Wire,
-        target: String,
-    ) -> Result<Self> {
-        let has_transaction_timeout = connection.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
+    pub(super) async fn start(client: Client, driver: Driver, wire: Wire, target: String) -> Result<Self> {
+        let has_transaction_timeout = driver.parameter("server_version").and_then(major).is_some_and(|major| major >= 17);
         let unmet = UnmetList::default();
-        let connection = tokio::spawn(serve(connection, Arc::clone(&unmet)));
+        let connection = tokio::spawn(serve(driver, Arc::clone(&unmet)));
         let mut session = Self { client, unmet, connection, wire, target, version: Version(0), apart: None };
         session.lift(if has_transaction_timeout { LIFT_17 } else { LIFT }).await?;
         session.pin(PINNED).await?;
@@ -210,6 +205,11 @@ impl Session {
     /// Grants and revokes since the last call that had no effect, or not all of it.
     pub(crate) fn take_unmet(&self) -> Vec<Unmet> {
         std::mem::take(&mut *self.unmet.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the server follows another one.
+    pub(super) async fn is_standby(&self) -> Result<bool> {
+        column(&self.row("ask whether the server is a standby", "SELECT pg_catalog.pg_is_in_recovery()").await?, 0)
     }
 
     /// A handle to cancel what this session runs.

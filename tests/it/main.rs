@@ -33,6 +33,7 @@ mod scale;
 mod secrets;
 mod serve;
 mod serve_http;
+mod sockets;
 mod ssm;
 mod store;
 mod support;

@@ -10,14 +10,15 @@ mod rows;
 
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
-use tokio_postgres::{Client, Socket};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(super) use self::apart::Apart;
@@ -25,36 +26,93 @@ use self::blocks::Blocks;
 use self::framing::{Framing, Pace};
 pub(crate) use self::rows::Rows;
 
-/// Makes streams that rows can be taken out of, with TLS or without. To the driver it is the maker of TLS connections.
+/// Makes streams that rows can be taken out of: over the network, with TLS or without, or over a Unix socket. To the driver it is the maker of TLS
+/// connections.
 #[derive(Clone)]
 pub(super) struct Wire {
     tls: Option<MakeRustlsConnect>,
+    /// The server's Unix socket, over which the driver by itself would let nobody make its stream.
+    socket: Option<PathBuf>,
     pace: Pace,
     rows: Arc<Blocks>,
-    /// Whether a connection went over it: the driver lets none on a Unix socket.
-    diverts: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Wire({})", if self.tls.is_some() { "TLS" } else { "plain" })
+        let way = match (&self.socket, &self.tls) {
+            (Some(_), _) => "socket",
+            (None, Some(_)) => "TLS",
+            (None, None) => "plain",
+        };
+        write!(f, "Wire({way})")
     }
 }
 
 impl Wire {
-    /// For one session; without `tls` in clear.
-    pub(super) fn new(tls: Option<MakeRustlsConnect>) -> Self {
+    /// For one session over the network; without `tls` in clear.
+    pub(super) fn network(tls: Option<MakeRustlsConnect>) -> Self {
         let pace = if Apart::is_here() { Pace::Apart } else { Pace::Shared };
-        Self { tls, pace, rows: Arc::default(), diverts: Arc::default() }
+        Self { tls, socket: None, pace, rows: Arc::default() }
+    }
+
+    /// For one session over a Unix socket.
+    pub(super) fn socket(path: PathBuf) -> Self {
+        Self { socket: Some(path), ..Self::network(None) }
+    }
+
+    /// Logs in. The outer error is that there is nobody at the socket.
+    pub(super) async fn connect(&self, config: &Config) -> io::Result<Result<(Client, Driver), tokio_postgres::Error>> {
+        Ok(match &self.socket {
+            None => config.connect(self.clone()).await.map(|(client, connection)| (client, Driver::Network(connection))),
+            Some(path) => {
+                let stream = UnixStream::connect(path).await?;
+                let outcome = config.connect_raw(stream, self.stream(None)).await;
+                outcome.map(|(client, connection)| (client, Driver::Local(connection)))
+            }
+        })
+    }
+
+    /// Asks the server to end what the session of `token`, whose connection goes over this wire, is doing.
+    pub(super) async fn cancel(&self, token: &CancelToken) -> Result<(), Failure> {
+        match &self.socket {
+            None => token.cancel_query(self.clone()).await?,
+            Some(path) => token.cancel_query_raw(UnixStream::connect(path).await?, self.stream(None)).await?,
+        }
+        Ok(())
     }
 
     /// The rows of COPY statements in the session of `client`, whose connection goes over this wire.
     pub(super) fn rows<'a>(&self, client: &'a Client, statements: &[&str]) -> Rows<'a> {
-        if self.diverts.load(Ordering::Relaxed) {
-            Rows::diverted(Arc::clone(&self.rows), client, statements)
-        } else {
-            Rows::driven(client, statements)
+        Rows::new(Arc::clone(&self.rows), client, statements)
+    }
+
+    fn stream(&self, tls: Option<Tls>) -> Connect {
+        Connect { tls, pace: self.pace, rows: Arc::clone(&self.rows) }
+    }
+}
+
+/// The driver's end of a connection. Somebody has to poll it.
+pub(super) enum Driver {
+    Network(Connection<Socket, Diverted>),
+    Local(Connection<UnixStream, Diverted>),
+}
+
+impl Driver {
+    /// A parameter that the server reported.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        match self {
+            Self::Network(connection) => connection.parameter(name),
+            Self::Local(connection) => connection.parameter(name),
         }
+    }
+
+    /// Moves messages between client and server until the server has one that belongs to no statement; `None`: the connection has ended.
+    pub(super) async fn message(&mut self) -> Option<Result<AsyncMessage, tokio_postgres::Error>> {
+        std::future::poll_fn(|cx| match self {
+            Self::Network(connection) => connection.poll_message(cx),
+            Self::Local(connection) => connection.poll_message(cx),
+        })
+        .await
     }
 }
 
@@ -72,7 +130,7 @@ impl MakeTlsConnect<Socket> for Wire {
             Some(tls) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, domain)?),
             None => None,
         };
-        Ok(Connect { tls, pace: self.pace, rows: Arc::clone(&self.rows), diverts: Arc::clone(&self.diverts) })
+        Ok(self.stream(tls))
     }
 }
 
@@ -81,7 +139,6 @@ pub(super) struct Connect {
     tls: Option<Tls>,
     pace: Pace,
     rows: Arc<Blocks>,
-    diverts: Arc<AtomicBool>,
 }
 
 impl TlsConnect<Socket> for Connect {
@@ -95,14 +152,24 @@ impl TlsConnect<Socket> for Connect {
                 Some(tls) => Inner::Encrypted(Box::new(tls.connect(socket).await?)),
                 None => Inner::Plain(socket),
             };
-            self.diverts.store(true, Ordering::Relaxed);
             Ok(Diverted { inner, framing: Framing::new(self.rows, self.pace) })
         })
     }
 }
 
+impl TlsConnect<UnixStream> for Connect {
+    type Stream = Diverted;
+    type Error = Failure;
+    type Future = std::future::Ready<Result<Diverted, Failure>>;
+
+    fn connect(self, stream: UnixStream) -> Self::Future {
+        std::future::ready(Ok(Diverted { inner: Inner::Local(stream), framing: Framing::new(self.rows, self.pace) }))
+    }
+}
+
 enum Inner {
     Plain(Socket),
+    Local(UnixStream),
     Encrypted(Box<Encrypted>),
 }
 
@@ -115,7 +182,7 @@ pub(super) struct Diverted {
 impl TlsStream for Diverted {
     fn channel_binding(&self) -> ChannelBinding {
         match &self.inner {
-            Inner::Plain(_) => ChannelBinding::none(),
+            Inner::Plain(_) | Inner::Local(_) => ChannelBinding::none(),
             Inner::Encrypted(stream) => stream.channel_binding(),
         }
     }
@@ -126,6 +193,7 @@ impl AsyncRead for Diverted {
         let Self { inner, framing } = &mut *self;
         match inner {
             Inner::Plain(stream) => framing.poll_read(Pin::new(stream), cx, out),
+            Inner::Local(stream) => framing.poll_read(Pin::new(stream), cx, out),
             Inner::Encrypted(stream) => framing.poll_read(Pin::new(&mut **stream), cx, out),
         }
     }
@@ -136,6 +204,7 @@ macro_rules! inner {
     ($self:ident, $method:ident($($argument:expr),*)) => {
         match &mut $self.inner {
             Inner::Plain(stream) => Pin::new(stream).$method($($argument),*),
+            Inner::Local(stream) => Pin::new(stream).$method($($argument),*),
             Inner::Encrypted(stream) => Pin::new(&mut **stream).$method($($argument),*),
         }
     };

@@ -1,96 +1,59 @@
 //! The reader's end: the rows of COPY statements.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use tokio_postgres::{Client, CopyOutStream};
+use tokio_postgres::Client;
 
 use super::blocks::{self, Block, Blocks};
 
 /// The rows of COPY statements, one statement after the other. Dropped before all of them have ended, its session is of no more use.
 pub(crate) struct Rows<'a> {
-    way: Way<'a>,
+    blocks: Arc<Blocks>,
+    /// All statements, until they end.
+    query: Option<Query<'a>>,
+    current: Option<Block>,
     /// Statements whose rows have not all come.
     left: usize,
-}
-
-enum Way<'a> {
-    Diverted {
-        blocks: Arc<Blocks>,
-        /// All statements, until they end.
-        query: Option<Query<'a>>,
-        current: Option<Block>,
-    },
-    /// Through the driver, message by message.
-    Driven { client: &'a Client, statements: VecDeque<String>, stream: Option<Pin<Box<CopyOutStream>>>, current: Bytes },
 }
 
 type Query<'a> = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send + 'a>>;
 
 impl<'a> Rows<'a> {
-    pub(super) fn diverted(blocks: Arc<Blocks>, client: &'a Client, statements: &[&str]) -> Self {
+    pub(super) fn new(blocks: Arc<Blocks>, client: &'a Client, statements: &[&str]) -> Self {
         debug_assert!(!blocks.is_abandoned(), "this session was given up in the middle of a COPY");
         let text = statements.join("; ");
         let query: Query<'a> = Box::pin(async move { client.batch_execute(&text).await });
-        Self { way: Way::Diverted { blocks, query: Some(query), current: None }, left: statements.len() }
-    }
-
-    pub(super) fn driven(client: &'a Client, statements: &[&str]) -> Self {
-        let texts = statements.iter().map(|s| (*s).to_owned()).collect();
-        Self { way: Way::Driven { client, statements: texts, stream: None, current: Bytes::new() }, left: statements.len() }
+        Self { blocks, query: Some(query), current: None, left: statements.len() }
     }
 
     /// The next rows of the current statement, `None` once at its end; what comes then are those of the next statement. One that the server could not
     /// carry out is an error, and nothing comes after it.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch<'_>>, tokio_postgres::Error> {
-        match &mut self.way {
-            Way::Diverted { blocks, query, current } => {
-                if let Some(block) = current.take() {
-                    // The end of the rows may have come with the last of them.
-                    let at_end = block.is_last && !block.messages().is_empty();
-                    blocks.give_back(block);
-                    if at_end {
-                        return Ok(None);
-                    }
-                }
-                if self.left == 0 {
-                    return Ok(None);
-                }
-                *current = poll_fn(|cx| poll_block(blocks, query, cx)).await?;
-                let Some(block) = current else { return Ok(None) };
-                self.left -= usize::from(block.is_last);
-                if self.left == 0
-                    && let Some(query) = query.take()
-                {
-                    // An error may come behind the last row.
-                    query.await?;
-                }
-                let messages = block.messages();
-                Ok((!messages.is_empty()).then_some(Batch { loose: &[], messages }))
-            }
-            Way::Driven { client, statements, stream, current } => {
-                if stream.is_none() {
-                    let Some(statement) = statements.pop_front() else { return Ok(None) };
-                    *stream = Some(Box::pin(client.copy_out(&statement).await?));
-                }
-                let next = match stream {
-                    Some(stream) => stream.next().await.transpose()?,
-                    None => None,
-                };
-                if let Some(message) = next {
-                    *current = message;
-                    return Ok(Some(Batch { loose: current, messages: &[] }));
-                }
-                *stream = None;
-                self.left -= 1;
-                Ok(None)
+        if let Some(block) = self.current.take() {
+            // The end of the rows may have come with the last of them.
+            let at_end = block.is_last && !block.messages().is_empty();
+            self.blocks.give_back(block);
+            if at_end {
+                return Ok(None);
             }
         }
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.current = poll_fn(|cx| poll_block(&self.blocks, &mut self.query, cx)).await?;
+        let Some(block) = &self.current else { return Ok(None) };
+        self.left -= usize::from(block.is_last);
+        if self.left == 0
+            && let Some(query) = self.query.take()
+        {
+            // An error may come behind the last row.
+            query.await?;
+        }
+        let messages = block.messages();
+        Ok((!messages.is_empty()).then_some(Batch { loose: &[], messages }))
     }
 
     /// Whether the rows of every statement came to their end.
@@ -120,8 +83,8 @@ fn poll_block(
 
 impl Drop for Rows<'_> {
     fn drop(&mut self) {
-        if let Way::Diverted { blocks, query: Some(_), .. } = &self.way {
-            blocks.abandon();
+        if self.query.is_some() {
+            self.blocks.abandon();
         }
     }
 }

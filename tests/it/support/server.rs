@@ -56,6 +56,15 @@ impl Server {
         url.to_string()
     }
 
+    /// URL of `database` over the server's Unix socket, password included.
+    pub(crate) fn socket(&self, database: &str) -> String {
+        let name = format!("PGKEEP_TEST_PG{}_SOCKET_DIR", self.major);
+        let folder = std::env::var(&name).unwrap_or_else(|_| panic!("{name} is not set: run scripts/services start"));
+        let url = url::Url::parse(&self.url(database)).expect("URL of the test server");
+        let (port, password) = (url.port().expect("port"), url.password().expect("password"));
+        format!("postgresql://{}:{password}@/{database}?host={folder}&port={port}", url.username())
+    }
+
     /// A session in `database`.
     pub(crate) async fn connect(&self, database: &str) -> Client {
         let mut config = self.config.clone();
