@@ -233,6 +233,7 @@ impl Runner {
         let runner = Self { cx: Context { in_force: Some(job.policy.clone()), ..self.cx.clone() }, ..self.clone() };
         let attended = runner.attend(&name, job.work.kind(), &job.order, stop);
         let cx = &attended.cx;
+        let mut judged = true;
         let outcome = match job.work {
             Work::Backup { label } => {
                 let options = BackupOptions { label, order: job.order, ..BackupOptions::default() };
@@ -242,11 +243,17 @@ impl Runner {
                 let request = VerifyRequest { level, order: job.order, ..VerifyRequest::default() };
                 verify::verify(cx, &name, &request).await.and_then(|r| r.failure().map_or(Ok(()), Err))
             }
-            Work::Prune => apply_retention(cx, &name, &job.order).await,
+            Work::Prune => match apply_retention(cx, &name, &job.order).await {
+                Ok(carried_out) => {
+                    judged = carried_out;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            },
         };
         let recorded = attended.attendance.has_ended();
         let outcome = if recorded { outcome } else { attended.end(outcome).await };
-        if outcome.is_ok() && !recorded && attended.attendance.kind == RunKind::Prune {
+        if outcome.is_ok() && judged && !recorded && attended.attendance.kind == RunKind::Prune {
             // A prune that found nothing to do: what kept an earlier one from its work is over.
             attended.attendance.unrecorded(&attended.cx, Outcome::Good).await;
         }
@@ -255,18 +262,22 @@ impl Runner {
     }
 }
 
-async fn apply_retention(cx: &Context, name: &str, order: &Order) -> Result<()> {
+/// False: whether old backups may be removed could not be judged, and nobody asked.
+async fn apply_retention(cx: &Context, name: &str, order: &Order) -> Result<bool> {
     let planned = cx.shutdown.guard(prune::plan(cx, name)).await?;
+    if planned.waits_for_what_is_due() && order.trigger == Some(Trigger::Schedule) {
+        return Ok(false);
+    }
     if let Some(refusal) = planned.refusal(false) {
         return Err(prune::record_refusal(cx, &planned, order, refusal).await);
     }
     // Whoever asks for a prune gets a record of it; after each backup one that changes nothing is none.
     if planned.is_empty() && order.trigger == Some(Trigger::Schedule) {
-        return Ok(());
+        return Ok(true);
     }
     let pruned = prune::apply(cx, &planned, false, order).await?;
     tracing::info!(policy = name, marked = pruned.marked.len(), swept = pruned.swept.len(), "old backups removed");
-    Ok(())
+    Ok(true)
 }
 
 /// A run with everybody who belongs to it.

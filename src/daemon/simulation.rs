@@ -403,7 +403,7 @@ fn check(year: &Year, runs: &[Run], what: &str) -> (usize, usize) {
         let failed = own.iter().any(|r| r.state != RunState::Succeeded);
         // Who was awake for half an hour before the next slot came, and might start runs, has at least tried.
         let margin = Duration::from_secs(30 * 60);
-        let tried_by = |to: Timestamp| schedule.outside_blackout(clock::add(to, margin));
+        let tried_by = |to: Timestamp| schedule.outside_blackout(clock::add(schedule.outside_blackout(to), margin));
         let excused = year.excuses.iter().any(|(from, to)| *from <= next && *to > slot && tried_by(*to) >= next);
         assert!(failed || excused || slot < first, "{what}: slot {slot} was forgotten");
     }

@@ -49,6 +49,11 @@ impl PlannedPrune {
         self.plan.is_empty()
     }
 
+    /// Whether the last run failed for want of room and nothing is due that would make some: there is nothing to do, and nobody to blame for it.
+    pub fn waits_for_what_is_due(&self) -> bool {
+        self.refused.is_some() && self.held_back.is_none() && self.plan.sweep.is_empty()
+    }
+
     /// Why it may not be applied: R2, or R4 without `force_large`. Where no backup may be marked, what was marked earlier and is due is still worth it.
     pub fn refusal(&self, force_large: bool) -> Option<Error> {
         if let Some(refusal) = &self.refused {

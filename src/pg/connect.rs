@@ -150,7 +150,8 @@ impl Target {
         Err(last)
     }
 
-    /// Why a server at a socket is not the one that is wanted; over the network the driver has looked.
+    /// Why a server at a socket is not the one that is wanted; over the network the driver has looked. Whether transactions write unless told otherwise does
+    /// not matter: ours are told.
     async fn unfit(&self, host: &HostPort, session: &Session) -> Result<Option<Error>> {
         let wants_standby = match self.settings.attributes {
             TargetSessionAttrs::ReadWrite => false,

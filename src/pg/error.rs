@@ -123,6 +123,7 @@ pub(super) fn unreachable(target: &str, found: &str, kind: Option<io::ErrorKind>
     let hint = match kind {
         Some(io::ErrorKind::ConnectionRefused) => "is the server running, and does it listen on this address and port?",
         Some(io::ErrorKind::NotFound) => "there is no such socket: is the server running, and is the directory right?",
+        Some(io::ErrorKind::PermissionDenied) => "may this user open the server's socket?",
         Some(io::ErrorKind::TimedOut) => "nothing answered: check the address, the security group and the firewall",
         Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
             "the server closed the connection: is something else than PostgreSQL listening there?"

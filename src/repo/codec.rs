@@ -36,7 +36,11 @@ pub fn pack(plain: &[u8]) -> Result<Packed> {
     compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
     let room = zstd::zstd_safe::compress_bound(plain.len());
-    let mut object = MmapMut::map_anon(room).map_err(|e| Error::internal("no memory for a part").source(e))?;
+    let no_memory = |e| Error::unavailable(format!("the system gives no memory for a part of {} bytes", plain.len())).source(e);
+    let mut object = MmapMut::map_anon(room).map_err(no_memory)?;
+    // A huge page would be 2 MiB of memory for an object of a few hundred kilobytes. Where the system has none, it has nothing to be told.
+    #[cfg(target_os = "linux")]
+    let _ = object.advise(memmap2::Advice::NoHugePage);
     let size = compressor.compress_to_buffer(plain, object.as_mut()).map_err(broken)?;
     let stored =
         if size < OWN_MEMORY { Bytes::copy_from_slice(&object[..size]) } else { Bytes::from_owner(object).slice(..size) };

@@ -279,11 +279,11 @@ fn a_retention_for_which_rds_has_no_room_is_warned_of() {
     let hourly = "[schedule]\ncron = \"0 * * * *\"\n";
     let cases = [
         ("[retention]\nkeep_daily = 7\nkeep_weekly = 5\n", None),
-        ("[retention]\nkeep_daily = 101\n", Some("up to 101 snapshots")),
-        (&format!("{hourly}[retention]\nkeep_last = 76\n"), None),
-        // 24 of them wait for the end of their grace period.
-        (&format!("{hourly}[retention]\nkeep_last = 77\n"), Some("up to 101 snapshots")),
-        (&format!("{hourly}[retention]\nkeep_within = \"4d\"\n"), Some("up to 120 snapshots")),
+        ("[retention]\nkeep_daily = 100\n", Some("add up to 101 snapshots")),
+        (&format!("{hourly}[retention]\nkeep_last = 75\n"), None),
+        // 24 more wait for the end of their grace period.
+        (&format!("{hourly}[retention]\nkeep_last = 76\n"), Some("add up to 101 snapshots")),
+        (&format!("{hourly}[retention]\nkeep_within = \"4d\"\n"), Some("add up to 121 snapshots")),
         ("", Some("keeps every snapshot")),
     ];
     for (more, warned) in cases {

@@ -64,7 +64,7 @@ async fn what_a_restore_runs_over_a_socket_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_server_of_the_wrong_kind_at_a_socket_is_passed_over() {
+async fn a_server_of_the_wrong_kind_at_a_socket_is_refused() {
     let server = Server::of(17);
     let source = server.database("kind").await;
     let home = Home::new(StoreKind::File);

@@ -96,7 +96,7 @@ impl Patience {
         if !S::passes(&error) || trouble.elapsed() > TROUBLE {
             return Err(error);
         }
-        tracing::warn!(%error, "AWS does not answer; asking again");
+        tracing::warn!(%error, "AWS has trouble; asking again");
         if aws::is_expired(&error)
             && let Err(error) = service.renew().await
         {

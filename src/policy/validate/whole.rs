@@ -149,20 +149,25 @@ impl Both<'_> {
         let most = policy.retention.as_ref().map(|rules| most_kept(rules, policy.schedule.as_ref()));
         let (section, message) = match most {
             Some(most) if most <= RDS_SNAPSHOTS => return,
-            Some(most) => ("retention", format!("keeps up to {most} snapshots at a time, those in their grace period included")),
+            Some(most) => (
+                "retention",
+                format!("its rules add up to {most} snapshots, with those in their grace period and the one being made"),
+            ),
             None => ("source", "keeps every snapshot, for there is no retention".to_owned()),
         };
-        let message =
-            format!("{message}; AWS lets an account have {RDS_SNAPSHOTS} manual ones in a region, all its policies together");
+        let message = format!(
+            "{message}; unless asked for more, AWS lets an account have {RDS_SNAPSHOTS} manual ones in a region, all its policies together"
+        );
         self.sheet(section).report(Severity::Warning, section, "quota", message).help =
             Some("keep fewer ([retention]), or have the quota raised (Service Quotas, Amazon RDS)".to_owned());
     }
 }
 
-/// The most backups that are there at a time: each rule may keep others, and what is removed stays for the grace period.
+/// The most backups that are there at a time, if no two rules keep the same one: what is removed stays for the grace period, and a prune comes after the
+/// backup that it makes room for.
 fn most_kept(rules: &Rules, schedule: Option<&Schedule>) -> u64 {
     let counted = [rules.last, rules.hourly, rules.daily, rules.weekly, rules.monthly, rules.yearly].map(u64::from);
     let shortest = schedule.and_then(|s| intervals(&s.cron, &s.zone)).map(|(shortest, _)| shortest);
     let made_in = |time: Duration| shortest.map_or(0, |shortest| time.as_secs().div_ceil(shortest.as_secs().max(1)));
-    counted.iter().sum::<u64>() + made_in(rules.within.unwrap_or_default()) + made_in(rules.grace)
+    counted.iter().sum::<u64>() + made_in(rules.within.unwrap_or_default()) + made_in(rules.grace) + 1
 }
