@@ -153,6 +153,8 @@ async fn many_runs_leak_nothing_and_lose_no_slot() {
     }
     let Soak { vault, victim, steady, asked, .. } = soak;
     for daemon in victim.into_iter().chain([steady]) {
+        // One that the last round began anew may not hear signals yet.
+        daemon.address();
         daemon.signal("TERM");
         let (status, log) = daemon.end();
         assert!(status.success(), "{status}: {log}");
