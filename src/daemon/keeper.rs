@@ -380,17 +380,14 @@ mod tests {
     use super::*;
     use crate::base::clock::SystemClock;
     use crate::base::shutdown::Shutdown;
-    use crate::policy;
+    use crate::daemon::simulation;
     use crate::store::memory::MemoryStore;
 
     const RETENTION: &str = "[retention]\nkeep_last = 3\n";
 
     /// What follows a scheduled run that ended like this.
     async fn follows(more: &str, outcome: Result<()>) -> Option<RunKind> {
-        let folder = tempfile::tempdir().expect("folder");
-        let text = "[source]\nkind = \"postgres\"\nurl = \"postgres://x/y\"\n[store]\nurl = \"file:///nowhere\"\n";
-        std::fs::write(folder.path().join("p.toml"), format!("{text}{more}")).expect("write");
-        let policy = Arc::new(policy::load(folder.path(), "p").expect("policy").policy);
+        let policy = simulation::policy("p", more);
         let cx = Context::of_test(Arc::new(SystemClock), Shutdown::new());
         let vault = Vault::open_or_create(Arc::new(MemoryStore::new()), "p", "", cx.clock.clone()).await.expect("vault");
         let notifier = Notifier::new(cx.clock.clone(), cx.env.clone());

@@ -243,13 +243,7 @@ impl Runner {
                 let request = VerifyRequest { level, order: job.order, ..VerifyRequest::default() };
                 verify::verify(cx, &name, &request).await.and_then(|r| r.failure().map_or(Ok(()), Err))
             }
-            Work::Prune => match apply_retention(cx, &name, &job.order).await {
-                Ok(carried_out) => {
-                    judged = carried_out;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
+            Work::Prune => apply_retention(cx, &name, &job.order).await.map(|could| judged = could),
         };
         let recorded = attended.attendance.has_ended();
         let outcome = if recorded { outcome } else { attended.end(outcome).await };

@@ -410,14 +410,17 @@ fn check(year: &Year, runs: &[Run], what: &str) -> (usize, usize) {
     (covered, missed)
 }
 
+/// A policy for which nothing is ever connected to.
+pub(super) fn policy(name: &str, more: &str) -> Arc<Policy> {
+    let folder = tempfile::tempdir().expect("folder");
+    let text = "[source]\nkind = \"postgres\"\nurl = \"postgres://x/y\"\n[store]\nurl = \"file:///nowhere\"\n";
+    std::fs::write(folder.path().join(format!("{name}.toml")), format!("{text}{more}")).expect("write");
+    Arc::new(policy::load(folder.path(), name).expect("policy").policy)
+}
+
 async fn simulate(name: &'static str, cron: &'static str, zone: &'static str, more: &'static str, seed: u64) {
     say(&format!("{zone}: PGKEEP_SEED={seed}"));
-    let folder = tempfile::tempdir().expect("folder");
-    let text = format!(
-        "[source]\nkind = \"postgres\"\nurl = \"postgres://x/y\"\n[store]\nurl = \"file:///nowhere\"\n[schedule]\ncron = \"{cron}\"\ntimezone = \"{zone}\"\n{more}\n"
-    );
-    std::fs::write(folder.path().join(format!("{name}.toml")), text).expect("write");
-    let policy = Arc::new(policy::load(folder.path(), name).expect("policy").policy);
+    let policy = policy(name, &format!("[schedule]\ncron = \"{cron}\"\ntimezone = \"{zone}\"\n{more}\n"));
     let world = World::new("2028-01-01T00:00:00Z");
     let mut year = Year {
         seen_until: world.wall(),
