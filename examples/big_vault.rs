@@ -30,7 +30,7 @@ use pgkeep::repo::head::{ContentsRef, Counts, Head};
 use pgkeep::repo::proofs::{Level, Proof};
 use pgkeep::repo::runs::{Run, RunKind};
 use pgkeep::repo::{Vault, verify};
-use pgkeep::store::{Key, PutMode, SharedStore, StoreOptions, open};
+use pgkeep::store::{Key, PutMode, SharedStore, StoreExt as _, StoreOptions, open};
 
 /// Objects written at once.
 const AT_ONCE: usize = 32;

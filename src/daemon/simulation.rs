@@ -31,7 +31,7 @@ use crate::repo::Vault;
 use crate::repo::lease::Purpose;
 use crate::repo::runs::{self, Run, RunKind, RunState};
 use crate::store::memory::MemoryStore;
-use crate::store::{ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
+use crate::store::{self, ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
 
 /// Polls that every task may need before it waits for time alone.
 const SETTLE: u32 = 12;
@@ -150,9 +150,9 @@ impl Store for Reached {
         self.1.lives().await;
         self.0.get_versioned(key).await
     }
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: store::Body, mode: PutMode) -> StoreResult<ETag> {
         self.1.lives().await;
-        self.0.put(key, body, mode).await
+        self.0.put_body(key, body, mode).await
     }
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
         self.1.lives().await;

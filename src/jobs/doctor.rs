@@ -17,7 +17,7 @@ use crate::policy::model::Source;
 use crate::policy::{Databases, Policy, VerifyLevel};
 use crate::repo::Vault;
 use crate::repo::listing::Listing;
-use crate::store::{Key, PutMode, Store, StoreError};
+use crate::store::{Key, PutMode, Store, StoreError, StoreExt as _};
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

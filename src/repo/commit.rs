@@ -13,7 +13,7 @@ use super::stored::StoredParts;
 use super::writer::{State, Writer};
 use crate::base::ids::{PartId, random_hex};
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::store::{Key, PutMode};
+use crate::store::{Key, PutMode, StoreExt as _};
 
 /// What the writer cannot know of the backup.
 #[derive(Debug, Clone)]

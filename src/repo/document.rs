@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::base::limits::STORE_CONCURRENCY;
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::store::{ETag, Key, PutMode, Store, StoreError, StoreResult};
+use crate::store::{ETag, Key, PutMode, Store, StoreError, StoreExt as _, StoreResult};
 
 /// `value` as indented JSON with a final newline: people read these.
 pub fn to_bytes<T: Serialize>(value: &T) -> Result<Bytes> {

@@ -153,7 +153,7 @@ mod tests {
     use crate::repo::codec::part_id;
     use crate::store::memory::MemoryStore;
     use crate::store::metered::{Meter, MeteredStore};
-    use crate::store::{PutMode, SharedStore};
+    use crate::store::{PutMode, SharedStore, StoreExt as _};
 
     #[tokio::test]
     async fn long_listings_are_whole_and_take_few_requests() {

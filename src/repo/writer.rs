@@ -21,7 +21,7 @@ use crate::base::limits::{IN_FLIGHT_BYTES, processors};
 use crate::base::progress::SharedProgress;
 use crate::base::shutdown::Shutdown;
 use crate::base::{Error, Kind, Result, ResultExt};
-use crate::store::{PutMode, StoreError};
+use crate::store::{Body, PutMode, StoreError};
 
 /// Writes one backup. Dropped without [`commit`](Writer::commit), it stops; what it stored is reused by the next run.
 #[derive(Debug)]
@@ -263,7 +263,8 @@ impl Shared {
     /// Stores a part; the flag says whether it is our object that is there now.
     async fn upload(&self, id: PartId, size: u64, packed: Packed, mode: PutMode) -> Result<(PartRecord, bool)> {
         let ours = PartRecord { id, size, stored: packed.stored.len() as u64, sha256: packed.sha256 };
-        match self.vault.store.put(&self.vault.layout.part(&id), packed.stored, mode).await {
+        let body = Body::hashed(packed.stored, packed.sha256.0);
+        match self.vault.store.put_body(&self.vault.layout.part(&id), body, mode).await {
             Ok(_) => Ok((ours, true)),
             // A run that was interrupted stored the same content after we listed, perhaps compressed by another version.
             Err(StoreError::AlreadyExists(_)) => {

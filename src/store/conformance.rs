@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::join_all;
 
-use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, StoreError, StoreResult, sha256};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, SharedStore, StoreError, StoreExt as _, StoreResult, sha256};
 use crate::base::ids::random_hex;
 use crate::base::{Error, Result, ResultExt as _};
 
@@ -165,6 +165,12 @@ async fn sizes_and_checksums(store: &SharedStore) -> Result<()> {
         );
         ensure!(with.sha256 == Some(sha256(&body)), "the checksum of the {name} object is {:?}", with.sha256);
         ensure!(store.head(&key, false).await?.size == size as u64, "head without checksum gives another size");
+        let etag = store.put_body(&key, Body::hashed(body.clone(), sha256(&body)), PutMode::Overwrite).await?;
+        let again = store.head(&key, true).await?;
+        ensure!(
+            again.etag == Some(etag) && again.sha256 == with.sha256,
+            "the {name} object written with its checksum is {again:?}"
+        );
     }
     let sizes: Vec<u64> = listed(store, "sizes/").await?.iter().map(|meta| meta.size).collect();
     ensure!(sizes == [0, LARGE as u64, 1], "the listing gives the sizes {sizes:?}");

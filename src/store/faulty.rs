@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{ETag, Key, NotApplied, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
+use super::{Body, ETag, Key, NotApplied, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
 use crate::base::Error;
 use crate::base::clock::{SharedClock, SystemClock};
 
@@ -260,8 +260,8 @@ impl Store for FaultyStore {
         answer.map(|(body, etag)| (course.damage(body), etag))
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
-        self.begin(Operation::Put, key.as_str()).run(self.inner.put(key, body, mode)).await
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
+        self.begin(Operation::Put, key.as_str()).run(self.inner.put_body(key, body, mode)).await
     }
 
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
@@ -293,6 +293,7 @@ impl Store for FaultyStore {
 mod tests {
     use super::*;
     use crate::store::StoreError;
+    use crate::store::StoreExt as _;
     use crate::store::memory::MemoryStore;
     use futures::TryStreamExt as _;
     use std::sync::Mutex;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
 use crate::base::Error;
 
 /// Name of the objects whose requests never wait: a vault's lease.
@@ -51,9 +51,9 @@ impl Store for LimitedStore {
         self.inner.get_versioned(key).await
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         let _place = self.place_for(key).await?;
-        self.inner.put(key, body, mode).await
+        self.inner.put_body(key, body, mode).await
     }
 
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
@@ -87,6 +87,7 @@ impl Store for LimitedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreExt as _;
     use crate::store::faulty::{Fault, FaultyStore};
     use crate::store::memory::MemoryStore;
     use std::sync::Arc;

@@ -16,10 +16,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{ETag, Key, ObjectMeta, PutMode, Store, StoreResult, check_prefix};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreResult, check_prefix};
 use crate::base::clock::SharedClock;
 use crate::base::{Error, Result};
-use files::Files;
+use files::{Files, etag};
 use walk::Walk;
 
 /// Objects as files below a folder.
@@ -76,9 +76,13 @@ impl Store for LocalStore {
         self.blocking(move |files| files.read_versioned(&key)).await
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         let key = key.clone();
-        self.blocking(move |files| files.write(&key, &body, &mode)).await
+        self.blocking(move |files| {
+            files.write(&key, body.bytes(), &mode)?;
+            Ok(etag(&body.sha256()))
+        })
+        .await
     }
 
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreResult, check_prefix, sha256};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreResult, check_prefix, sha256};
 
 /// Objects that live as long as the value does.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         let mut objects = self.objects();
         let current = objects.by_key.get(key).map(|(_, version)| etag(*version));
         match mode {
@@ -66,7 +66,7 @@ impl Store for MemoryStore {
         }
         objects.versions += 1;
         let version = objects.versions;
-        objects.by_key.insert(key.clone(), (body, version));
+        objects.by_key.insert(key.clone(), (body.into_bytes(), version));
         Ok(etag(version))
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::base::limits::LISTING_PAGE;
 
-use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
 
 /// Counters of one operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -116,9 +116,9 @@ impl Store for MeteredStore {
         answer
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
-        let size = body.len();
-        let answer = self.inner.put(key, body, mode).await;
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
+        let size = body.bytes().len();
+        let answer = self.inner.put_body(key, body, mode).await;
         self.meter.count(|u| &mut u.put, &answer, |_| size);
         answer
     }
@@ -157,6 +157,7 @@ impl Store for MeteredStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreExt as _;
     use crate::store::memory::MemoryStore;
     use futures::TryStreamExt as _;
 

@@ -3,6 +3,7 @@
 //! A store knows keys and bytes, nothing of backups. Conditional writes are a mode of `put`, because everything that must not
 //! race (leases, heads) rests on them.
 
+pub mod body;
 pub mod conformance;
 pub mod faulty;
 pub mod key;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 
 use crate::base::Error;
+pub use body::Body;
 pub use key::Key;
 pub use open::{Opened, StoreOptions, open};
 
@@ -144,7 +146,7 @@ pub trait Store: Send + Sync + Debug {
     async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)>;
 
     /// Writes the whole object; the store verifies its SHA-256 on the way in. Returns the new version.
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag>;
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag>;
 
     /// What the store has under `key`; with `checksum`, also its SHA-256 where [`ObjectMeta::sha256`] allows.
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta>;
@@ -168,6 +170,17 @@ pub trait Store: Send + Sync + Debug {
     /// What a person would call this place, without credentials: `s3://bucket/prefix`, `file:///path`.
     fn describe(&self) -> String;
 }
+
+/// What every store does in the same way.
+#[async_trait]
+pub trait StoreExt: Store {
+    /// [`Store::put_body`] of bytes whose SHA-256 nobody knows yet.
+    async fn put(&self, key: &Key, bytes: Bytes, mode: PutMode) -> StoreResult<ETag> {
+        self.put_body(key, Body::from(bytes), mode).await
+    }
+}
+
+impl<S: Store + ?Sized> StoreExt for S {}
 
 /// Refuses a listing prefix that is neither empty nor made of whole segments ending in `/`.
 fn check_prefix(prefix: &str) -> StoreResult<()> {

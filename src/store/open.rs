@@ -165,6 +165,7 @@ mod tests {
     use super::*;
     use crate::base::clock::SystemClock;
     use crate::store::PutMode;
+    use crate::store::StoreExt as _;
 
     #[test]
     fn urls_name_folders_and_buckets() {

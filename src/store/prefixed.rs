@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult, check_prefix};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult, check_prefix};
 use crate::base::{Error, Result};
 
 /// The part of a store below one folder, whose name its keys do not carry.
@@ -58,8 +58,8 @@ impl Store for PrefixedStore {
         named(key, self.inner.get_versioned(&self.outer(key)?).await)
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
-        named(key, self.inner.put(&self.outer(key)?, body, mode).await)
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
+        named(key, self.inner.put_body(&self.outer(key)?, body, mode).await)
     }
 
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
@@ -98,6 +98,7 @@ impl Store for PrefixedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreExt as _;
     use crate::store::memory::MemoryStore;
     use futures::TryStreamExt as _;
     use std::sync::Arc;

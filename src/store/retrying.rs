@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::Mutex;
 
-use super::{ETag, Key, NotApplied, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
+use super::{Body, ETag, Key, NotApplied, ObjectMeta, PutMode, SharedStore, Store, StoreError, StoreResult};
 use crate::base::Error;
 use crate::base::clock::SharedClock;
 use crate::base::retry::{Backoff, retry};
@@ -85,10 +85,10 @@ impl Store for RetryingStore {
         self.retry(|| format!("read '{key}'"), || self.inner.get_versioned(key)).await
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         let in_doubt = AtomicBool::new(false);
         let attempt = || async {
-            let answer = self.inner.put(key, body.clone(), mode.clone()).await;
+            let answer = self.inner.put_body(key, body.clone(), mode.clone()).await;
             if let Err(StoreError::Other(e)) = &answer
                 && is_ambiguous(e)
             {
@@ -99,7 +99,7 @@ impl Store for RetryingStore {
         let answer = self.retry(|| format!("write '{key}'"), attempt).await;
         match answer {
             Err(StoreError::AlreadyExists(_) | StoreError::Precondition(_)) if in_doubt.load(Ordering::Relaxed) => {
-                self.holds(key, &body).await?.map_or(answer, Ok)
+                self.holds(key, body.bytes()).await?.map_or(answer, Ok)
             }
             certain => certain,
         }
@@ -161,6 +161,7 @@ mod tests {
     use super::*;
     use crate::base::clock::ManualClock;
     use crate::base::ids::random_hex;
+    use crate::store::StoreExt as _;
     use crate::store::faulty::{Fault, FaultyStore};
     use crate::store::memory::MemoryStore;
     use std::sync::Arc;

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
-use super::{ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreOptions, StoreResult, check_prefix, sha256};
+use super::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreOptions, StoreResult, check_prefix};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::limits::{STORE_ANSWER_TIMEOUT, STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND};
 use crate::base::{Error, Kind, Result};
@@ -115,12 +115,12 @@ fn answer_within(time: Duration) -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::Config::builder().timeout_config(TimeoutConfig::builder().operation_attempt_timeout(time).build())
 }
 
-async fn digest(body: &Bytes) -> Result<[u8; 32]> {
-    if body.len() < HASH_ASIDE_BYTES {
-        return Ok(sha256(body));
+async fn digest(body: &Body) -> Result<[u8; 32]> {
+    if body.known_sha256().is_some() || body.bytes().len() < HASH_ASIDE_BYTES {
+        return Ok(body.sha256());
     }
     let body = body.clone();
-    let hashing = tokio::task::spawn_blocking(move || sha256(&body)).await;
+    let hashing = tokio::task::spawn_blocking(move || body.sha256()).await;
     hashing.map_err(|e| Error::internal("hashing an upload ended without a result").source(e))
 }
 
@@ -134,8 +134,9 @@ impl Store for S3Store {
         }
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         let checksum = BASE64.encode(digest(&body).await?);
+        let body = body.into_bytes();
         let time = STORE_ANSWER_TIMEOUT + Duration::from_secs(body.len() as u64 / STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND);
         let class = self.storage_class.clone().filter(|_| body.len() >= CLASS_MIN_BYTES);
         let request =

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use pgkeep::base::clock::SystemClock;
 use pgkeep::base::ids::random_hex;
 use pgkeep::store::local::LocalStore;
-use pgkeep::store::{PutMode, SharedStore, StoreError, StoreOptions, open};
+use pgkeep::store::{PutMode, SharedStore, StoreError, StoreExt as _, StoreOptions, open};
 use sha2::{Digest as _, Sha256};
 
 use super::{eager, key};

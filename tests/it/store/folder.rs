@@ -12,7 +12,7 @@ use pgkeep::base::clock::{Stopwatch, SystemClock};
 use pgkeep::base::ids::random_fraction;
 use pgkeep::base::{Error, Kind};
 use pgkeep::store::local::LocalStore;
-use pgkeep::store::{PutMode, SharedStore, StoreError};
+use pgkeep::store::{PutMode, SharedStore, StoreError, StoreExt as _};
 
 use super::children::{ANSWER, RACE_INCREMENTS, RACE_KEYS, answers, child, is_whole};
 use super::{conforms, key};

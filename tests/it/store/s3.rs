@@ -8,7 +8,8 @@ use pgkeep::base::clock::{SharedClock, SystemClock};
 use pgkeep::base::ids::random_hex;
 use pgkeep::base::{Error, Kind};
 use pgkeep::store::s3::S3Store;
-use pgkeep::store::{Opened, PutMode, SharedStore, StoreError, StoreOptions, open};
+use pgkeep::store::{Body, Opened, PutMode, SharedStore, StoreError, StoreExt as _, StoreOptions, open};
+use sha2::{Digest as _, Sha256};
 
 use super::children::{answers, child};
 use super::endpoint::Bucket;
@@ -64,6 +65,19 @@ async fn lost_answers_conflicts_and_throttling_end_well() {
     assert!(matches!(stolen, Err(StoreError::AlreadyExists(_))), "a lost answer does not make another's object ours: {stolen:?}");
     assert_eq!(store.head(&key("lease"), false).await.expect("head").etag, Some(etag));
     assert!(opened.meter.usage().put.failures >= 9, "{:?}", opened.meter.usage());
+}
+
+#[tokio::test]
+async fn bytes_that_changed_after_they_were_hashed_are_not_stored() {
+    let bucket = Bucket::new();
+    let store = opened(&StoreOptions { backoff: eager(2), ..bucket.options("p") }).await.store;
+    let (hashed, changed) = (body(), body());
+    let sum = Sha256::digest(&hashed).into();
+    let e = Error::from(store.put_body(&key("part"), Body::hashed(changed, sum), PutMode::Create).await.expect_err("changed"));
+    assert!(e.message().contains("damaged"), "{e:?}");
+    assert!(matches!(store.head(&key("part"), false).await, Err(StoreError::NotFound(_))), "nothing is there");
+    store.put_body(&key("part"), Body::hashed(hashed, sum), PutMode::Create).await.expect("write");
+    assert_eq!(store.head(&key("part"), true).await.expect("head").sha256, Some(sum));
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use pgkeep::repo::runs::{self, Run, RunKind, RunState};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::verify::{self, Finding, Severity};
 use pgkeep::repo::{gc, pins};
-use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
+use pgkeep::store::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreResult};
 
 use super::support::*;
 
@@ -328,8 +328,8 @@ impl Store for Noticing {
         }
         self.inner.get_versioned(key).await
     }
-    async fn put(&self, key: &Key, body: bytes::Bytes, mode: PutMode) -> StoreResult<ETag> {
-        self.inner.put(key, body, mode).await
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
+        self.inner.put_body(key, body, mode).await
     }
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
         self.inner.head(key, checksum).await

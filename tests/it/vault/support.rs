@@ -28,7 +28,7 @@ use pgkeep::repo::sweep::{self, Outside, Pruned};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::verify;
 use pgkeep::repo::writer::Writer;
-use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreResult};
+use pgkeep::store::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreResult};
 
 /// Small parts, so that small data has many.
 pub(super) const SIZES: Sizes = Sizes { min: 200, target: 800, max: 4000 };
@@ -121,7 +121,7 @@ impl Store for Process {
         })
     }
 
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         tokio::task::yield_now().await;
         self.request(|objects| {
             let old = objects.get(key);
@@ -135,8 +135,9 @@ impl Store for Process {
             if old.is_some() && (key.as_str().starts_with("db/parts/") || key.as_str().starts_with("db/backups/")) {
                 self.disk.overwritten.lock().unwrap().push(key.clone());
             }
-            let version = etag(&body);
-            objects.insert(key.clone(), body);
+            let bytes = body.into_bytes();
+            let version = etag(&bytes);
+            objects.insert(key.clone(), bytes);
             Ok(version)
         })
     }

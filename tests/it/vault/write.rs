@@ -21,7 +21,7 @@ use pgkeep::repo::reader::{BackupReader, read_contents};
 use pgkeep::repo::runs::{self, Run, RunKind};
 use pgkeep::repo::vault::Vault;
 use pgkeep::repo::writer::Writer;
-use pgkeep::store::{ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
+use pgkeep::store::{Body, ETag, Key, ObjectMeta, PutMode, SharedStore, Store, StoreResult};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -208,12 +208,12 @@ impl Store for Slow {
     async fn get_versioned(&self, key: &Key) -> StoreResult<(Bytes, ETag)> {
         self.inner.get_versioned(key).await
     }
-    async fn put(&self, key: &Key, body: Bytes, mode: PutMode) -> StoreResult<ETag> {
+    async fn put_body(&self, key: &Key, body: Body, mode: PutMode) -> StoreResult<ETag> {
         if key.as_str().starts_with("db/parts/") {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let _pass = self.gate.acquire().await;
         }
-        self.inner.put(key, body, mode).await
+        self.inner.put_body(key, body, mode).await
     }
     async fn head(&self, key: &Key, checksum: bool) -> StoreResult<ObjectMeta> {
         self.inner.head(key, checksum).await
