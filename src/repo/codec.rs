@@ -25,22 +25,27 @@ pub struct Packed {
     pub sha256: Checksum,
 }
 
-/// Objects of less than this are left to the allocator: a process may have 65,530 mappings (`vm.max_map_count`), and there may be as many small parts.
+/// Less than this is left to the allocator: a process may have 65,530 mappings (`vm.max_map_count`), and there may be as many small parts.
 const OWN_MEMORY: usize = 128 << 10;
 
-/// Compresses a part. A large object gets memory of its own from the system: megabytes that one thread makes and another one frees would leave an
-/// allocator with far more than is in use, and of the room that compressing needs only what the object fills is ever touched.
+/// Memory of its own from the system, of which only what is written to is ever there. Megabytes that one thread makes and another one frees would
+/// leave an allocator with far more than is in use.
+fn own_memory(size: usize) -> Result<MmapMut> {
+    let no_memory = |e| Error::unavailable(format!("the system gives no memory for a part of {size} bytes")).source(e);
+    let memory = MmapMut::map_anon(size).map_err(no_memory)?;
+    // A huge page would be 2 MiB of memory for an object of a few hundred kilobytes. Where the system has none, it has nothing to be told.
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::NoHugePage);
+    Ok(memory)
+}
+
+/// Compresses a part.
 pub fn pack(plain: &[u8]) -> Result<Packed> {
     let broken = |e| Error::internal("compress a part").source(e);
     let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(broken)?;
     compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(broken)?;
     compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(broken)?;
-    let room = zstd::zstd_safe::compress_bound(plain.len());
-    let no_memory = |e| Error::unavailable(format!("the system gives no memory for a part of {} bytes", plain.len())).source(e);
-    let mut object = MmapMut::map_anon(room).map_err(no_memory)?;
-    // A huge page would be 2 MiB of memory for an object of a few hundred kilobytes. Where the system has none, it has nothing to be told.
-    #[cfg(target_os = "linux")]
-    let _ = object.advise(memmap2::Advice::NoHugePage);
+    let mut object = own_memory(zstd::zstd_safe::compress_bound(plain.len()))?;
     let size = compressor.compress_to_buffer(plain, object.as_mut()).map_err(broken)?;
     let stored =
         if size < OWN_MEMORY { Bytes::copy_from_slice(&object[..size]) } else { Bytes::from_owner(object).slice(..size) };
@@ -59,13 +64,22 @@ pub fn unpack(id: &PartId, stored: &[u8], size: Option<u64>) -> Result<Bytes> {
     if claimed > PLAIN_MAX_BYTES {
         return Err(damaged(&format!("it claims {claimed} bytes, more than any part has")));
     }
-    let plain = Decompressor::new()
-        .and_then(|mut d| d.decompress(stored, claimed as usize))
-        .map_err(|e| damaged("it does not decompress").source(e))?;
+    let plain = decompress(stored, claimed as usize)?.ok_or_else(|| damaged("it does not decompress"))?;
     if plain.len() as u64 != claimed || part_id(&plain) != *id {
         return Err(damaged("its content is not what its name says"));
     }
-    Ok(plain.into())
+    Ok(plain)
+}
+
+/// The content of a frame that claims `size` bytes; `None` of one that holds more, or is no frame.
+fn decompress(stored: &[u8], size: usize) -> Result<Option<Bytes>> {
+    let mut decompressor = Decompressor::new().map_err(|e| Error::internal("decompress a part").source(e))?;
+    if size < OWN_MEMORY {
+        return Ok(decompressor.decompress(stored, size).ok().map(Bytes::from));
+    }
+    let mut plain = own_memory(size)?;
+    let Ok(written) = decompressor.decompress_to_buffer(stored, plain.as_mut()) else { return Ok(None) };
+    Ok(Some(Bytes::from_owner(plain).slice(..written)))
 }
 
 #[cfg(test)]
