@@ -205,6 +205,8 @@ def measured(options, about, run):
             failure = f"row {row.name} failed: {e}"
             say(f"error: {failure}")
             continue
+        finally:
+            run.tools.clear()
         print(render(results[-1]) + "\n", flush=True)
         write_figures(options, about, results, failure)
     return results, failure

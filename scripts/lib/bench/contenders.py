@@ -11,6 +11,7 @@ import sys
 import measure
 
 HERE = pathlib.Path(__file__).resolve().parent
+LEFT_BYTES = 6 << 30
 POLICY = """
 [source]
 kind = "postgres"
@@ -34,7 +35,7 @@ class Tools:
 
     def __init__(self, binary, bins, work, jobs):
         self.binary, self.bins, self.work, self.jobs = pathlib.Path(binary), bins, pathlib.Path(work), jobs
-        self._numbers = itertools.count(1)
+        self._numbers, self._left = itertools.count(1), []
         self.temporary = self.work / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
         # The throwaway server of a drill runs as another user.
@@ -44,6 +45,19 @@ class Tools:
     def folder(self, name):
         """A path of its own below the work folder; it does not exist yet."""
         return self.work / f"{name}-{next(self._numbers)}"
+
+    def leave(self, path):
+        """Removes what a command wrote, but not before the row ends or much lies there: ext4 without a journal makes no file in the place of one
+        that was deleted within the last minute, and searches for another place, which the next command would pay for."""
+        size = sum(size for size, _ in measure.inventory(path).values()) if path.is_dir() else path.stat().st_size
+        self._left.append((path, size))
+        if sum(size for _, size in self._left) > LEFT_BYTES:
+            self.clear()
+
+    def clear(self):
+        """Removes what was left."""
+        while self._left:
+            remove(self._left.pop()[0])
 
     def environment(self, more):
         """Nothing of the caller's environment that could change a result, and `more`."""
@@ -126,7 +140,7 @@ class Vault:
     def remove(self):
         remove(self._policies)
         if self.path:
-            remove(self.path)
+            self.tools.leave(self.path)
 
 
 class fresh_database:  # noqa: N801 - used as a function
@@ -243,7 +257,7 @@ class Rivals:
         files = measure.inventory(path) if path.is_dir() else {path.name: (path.stat().st_size, 0)}
         sample.written, sample.objects = measure.written({}, files)
         if not keep:
-            remove(path)
+            self.tools.leave(path)
         return sample
 
 
