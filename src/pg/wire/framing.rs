@@ -15,7 +15,9 @@ use super::blocks::{BLOCK, Block, Blocks};
 /// A COPY that has brought this much will bring more.
 const LONG: usize = 1 << 20;
 /// The server sends 8 KiB at a time. Of a long COPY, whatever comes in this time is read at once.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const NETWORK_PAUSE: Duration = Duration::from_millis(1);
+/// The same for a Unix socket, which holds 208 KiB (`net.core.wmem_default`): a server fills it in less than a millisecond, and would wait.
+pub(super) const SOCKET_PAUSE: Duration = Duration::from_micros(300);
 /// Memory of a session that reads no rows.
 const SMALL: usize = 8 << 10;
 pub(super) const HEADER: usize = 5;
@@ -36,6 +38,8 @@ pub(super) enum Pace {
 /// Takes a stream of messages apart.
 pub(super) struct Framing {
     pace: Pace,
+    /// How long.
+    pause_time: Duration,
     /// What was read: messages that nobody has got yet are in `from..to`, and rows, whole, come before `rows_to`.
     memory: Vec<u8>,
     from: usize,
@@ -63,9 +67,10 @@ enum Next {
 
 impl Framing {
     /// Rows go to `rows`.
-    pub(super) fn new(rows: Arc<Blocks>, pace: Pace) -> Self {
+    pub(super) fn new(rows: Arc<Blocks>, pace: Pace, pause_time: Duration) -> Self {
         Self {
             pace,
+            pause_time,
             memory: vec![0; SMALL],
             from: 0,
             rows_to: 0,
@@ -114,9 +119,10 @@ impl Framing {
     #[allow(clippy::disallowed_methods, reason = "what is waited for is the network, not the clock")]
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.pace == Pace::Apart {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(self.pause_time);
         } else {
-            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+            let time = self.pause_time;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
         }
@@ -260,7 +266,7 @@ mod tests {
             }
         };
         let blocks = Arc::new(Blocks::default());
-        let (mut framing, mut client) = (Framing::new(Arc::clone(&blocks), Pace::Shared), Box::pin(client));
+        let (mut framing, mut client) = (Framing::new(Arc::clone(&blocks), Pace::Shared, NETWORK_PAUSE), Box::pin(client));
         let driver = async {
             let mut seen = Vec::new();
             loop {

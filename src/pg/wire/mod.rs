@@ -23,26 +23,33 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 pub(super) use self::apart::Apart;
 use self::blocks::Blocks;
-use self::framing::{Framing, Pace};
+use self::framing::{Framing, NETWORK_PAUSE, Pace, SOCKET_PAUSE};
 pub(crate) use self::rows::Rows;
 
 /// Makes streams that rows can be taken out of: over the network, with TLS or without, or over a Unix socket. To the driver it is the maker of TLS
 /// connections.
 #[derive(Clone)]
 pub(super) struct Wire {
-    tls: Option<MakeRustlsConnect>,
-    /// The server's Unix socket, over which the driver by itself would let nobody make its stream.
-    socket: Option<PathBuf>,
+    way: Way,
     pace: Pace,
     rows: Arc<Blocks>,
 }
 
+/// How a server is reached.
+#[derive(Clone)]
+enum Way {
+    /// Over the network, with TLS or in clear.
+    Network(Option<MakeRustlsConnect>),
+    /// By its Unix socket, over which the driver by itself would let nobody make its stream.
+    Socket(PathBuf),
+}
+
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let way = match (&self.socket, &self.tls) {
-            (Some(_), _) => "socket",
-            (None, Some(_)) => "TLS",
-            (None, None) => "plain",
+        let way = match &self.way {
+            Way::Socket(_) => "socket",
+            Way::Network(Some(_)) => "TLS",
+            Way::Network(None) => "plain",
         };
         write!(f, "Wire({way})")
     }
@@ -51,20 +58,26 @@ impl std::fmt::Debug for Wire {
 impl Wire {
     /// For one session over the network; without `tls` in clear.
     pub(super) fn network(tls: Option<MakeRustlsConnect>) -> Self {
-        let pace = if Apart::is_here() { Pace::Apart } else { Pace::Shared };
-        Self { tls, socket: None, pace, rows: Arc::default() }
+        Self::by(Way::Network(tls))
     }
 
     /// For one session over a Unix socket.
     pub(super) fn socket(path: PathBuf) -> Self {
-        Self { socket: Some(path), ..Self::network(None) }
+        Self::by(Way::Socket(path))
+    }
+
+    fn by(way: Way) -> Self {
+        let pace = if Apart::is_here() { Pace::Apart } else { Pace::Shared };
+        Self { way, pace, rows: Arc::default() }
     }
 
     /// Logs in. The outer error is that there is nobody at the socket.
     pub(super) async fn connect(&self, config: &Config) -> io::Result<Result<(Client, Driver), tokio_postgres::Error>> {
-        Ok(match &self.socket {
-            None => config.connect(self.clone()).await.map(|(client, connection)| (client, Driver::Network(connection))),
-            Some(path) => {
+        Ok(match &self.way {
+            Way::Network(_) => {
+                config.connect(self.clone()).await.map(|(client, connection)| (client, Driver::Network(connection)))
+            }
+            Way::Socket(path) => {
                 let stream = UnixStream::connect(path).await?;
                 let outcome = config.connect_raw(stream, self.stream(None)).await;
                 outcome.map(|(client, connection)| (client, Driver::Local(connection)))
@@ -74,9 +87,9 @@ impl Wire {
 
     /// Asks the server to end what the session of `token`, whose connection goes over this wire, is doing.
     pub(super) async fn cancel(&self, token: &CancelToken) -> Result<(), Failure> {
-        match &self.socket {
-            None => token.cancel_query(self.clone()).await?,
-            Some(path) => token.cancel_query_raw(UnixStream::connect(path).await?, self.stream(None)).await?,
+        match &self.way {
+            Way::Network(_) => token.cancel_query(self.clone()).await?,
+            Way::Socket(path) => token.cancel_query_raw(UnixStream::connect(path).await?, self.stream(None)).await?,
         }
         Ok(())
     }
@@ -126,9 +139,9 @@ impl MakeTlsConnect<Socket> for Wire {
     type Error = Failure;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Connect, Failure> {
-        let tls = match &mut self.tls {
-            Some(tls) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, domain)?),
-            None => None,
+        let tls = match &mut self.way {
+            Way::Network(Some(tls)) => Some(MakeTlsConnect::<Socket>::make_tls_connect(tls, domain)?),
+            Way::Network(None) | Way::Socket(_) => None,
         };
         Ok(self.stream(tls))
     }
@@ -152,7 +165,7 @@ impl TlsConnect<Socket> for Connect {
                 Some(tls) => Inner::Encrypted(Box::new(tls.connect(socket).await?)),
                 None => Inner::Plain(socket),
             };
-            Ok(Diverted { inner, framing: Framing::new(self.rows, self.pace) })
+            Ok(Diverted { inner, framing: Framing::new(self.rows, self.pace, NETWORK_PAUSE) })
         })
     }
 }
@@ -163,7 +176,8 @@ impl TlsConnect<UnixStream> for Connect {
     type Future = std::future::Ready<Result<Diverted, Failure>>;
 
     fn connect(self, stream: UnixStream) -> Self::Future {
-        std::future::ready(Ok(Diverted { inner: Inner::Local(stream), framing: Framing::new(self.rows, self.pace) }))
+        let framing = Framing::new(self.rows, self.pace, SOCKET_PAUSE);
+        std::future::ready(Ok(Diverted { inner: Inner::Local(stream), framing }))
     }
 }
 
