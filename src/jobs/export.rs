@@ -178,7 +178,7 @@ impl Databased<'_> {
                     objects: e.entries.len() as u64,
                     rows: e.tables.iter().map(|t| t.fingerprint.rows).sum(),
                     bytes: e.tables.iter().map(|t| t.fingerprint.bytes).sum(),
-                    database_bytes: e.facts.database_bytes,
+                    database_bytes: e.database_bytes,
                 })
                 .collect(),
         }

@@ -63,7 +63,7 @@ pub fn documents(cluster: ClusterExport, exports: Vec<Export>, exclude_table_dat
     }
     for export in exports {
         // What changes with every backup of an unchanged database belongs into the head: contents of two such backups are equal.
-        let server = ServerFacts { lsn: None, database_bytes: 0, ..export.facts };
+        let server = ServerFacts { lsn: None, ..export.facts };
         let about = DatabaseDocument {
             name: export.database,
             server,

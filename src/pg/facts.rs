@@ -32,8 +32,6 @@ pub struct ServerFacts {
     pub collate: String,
     /// `LC_CTYPE` of the database.
     pub ctype: String,
-    /// Size of the database on the server's disk, in bytes.
-    pub database_bytes: u64,
     /// Role that we are.
     pub user: String,
     /// Whether that role is a superuser.
@@ -79,9 +77,11 @@ pub async fn drop_database(target: &Target, name: &str) -> Result<()> {
 
 const FACTS: &str = "
 SELECT current_setting('server_version'), pg_is_in_recovery(), pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
-       CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END,
        current_user::text, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
        pg_get_userbyid(10)::text
+  FROM pg_database d WHERE d.datname = current_database()";
+
+const SIZE: &str = "SELECT CASE WHEN has_database_privilege(d.oid, 'CONNECT') THEN pg_database_size(d.oid) ELSE 0 END \
   FROM pg_database d WHERE d.datname = current_database()";
 
 const POSITION: &str = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
@@ -116,11 +116,17 @@ impl Session {
             encoding: column(&row, 2)?,
             collate: column(&row, 3)?,
             ctype: column(&row, 4)?,
-            database_bytes: u64::try_from(column::<i64>(&row, 5)?).unwrap_or(0),
-            user: column(&row, 6)?,
-            superuser: column::<Option<bool>>(&row, 7)?.unwrap_or(false),
-            bootstrap_superuser: column(&row, 8)?,
+            user: column(&row, 5)?,
+            superuser: column::<Option<bool>>(&row, 6)?.unwrap_or(false),
+            bootstrap_superuser: column(&row, 7)?,
         })
+    }
+
+    /// Bytes of the database that this session is in on the server's disk, 0 where they may not be read. The server looks at every file for it: with
+    /// thirty thousand of them that takes longer than most queries of catalogs.
+    pub(crate) async fn database_bytes(&self) -> Result<u64> {
+        let row = self.row("read the size of the database", SIZE).await?;
+        Ok(u64::try_from(column::<i64>(&row, 0)?).unwrap_or(0))
     }
 
     /// What managed services and lesser roles may refuse to tell.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::{Client, Row};
 
-use super::depends;
+use super::depends::{self, Edge};
 use super::entry::{Entry, Scope};
 use super::kind::{Address, Context, Draft, Kind, class};
 use super::kinds::KINDS;
@@ -55,12 +55,21 @@ pub struct TableInfo {
 
 /// Reads the database that `client` is connected to. Its session is in a REPEATABLE READ transaction with an empty `search_path`.
 pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
-    extract_with(client, None, cx).await
+    gather(client, None, cx).await?.into_catalog()
 }
 
-/// [`extract`], half of the work done by `helper`, whose session is like that of `client` and in the same snapshot. What the helper cannot read,
-/// because a migration stands between it and a lock that `client` has, `client` reads.
-pub(crate) async fn extract_with(client: &Client, helper: Option<&Client>, cx: &Context) -> Result<Catalog> {
+/// What the queries of all kinds gave, not yet in order.
+pub(crate) struct Gathered {
+    drafts: Vec<Draft>,
+    edges: Vec<Edge>,
+    tables: Vec<TableInfo>,
+    unmodeled: Vec<String>,
+    warnings: Vec<String>,
+}
+
+/// Runs all queries, half of them by `helper`, whose session is like that of `client` and in the same snapshot. What the helper cannot read, because a
+/// migration stands between it and a lock that `client` has, `client` reads.
+pub(crate) async fn gather(client: &Client, helper: Option<&Client>, cx: &Context) -> Result<Gathered> {
     let (mut drafts, helper) = drafts(client, helper, cx, |scope| scope != Scope::Cluster).await?;
     let beside = helper.unwrap_or(client);
     let tables_and_counts = async {
@@ -72,9 +81,17 @@ pub(crate) async fn extract_with(client: &Client, helper: Option<&Client>, cx: &
         async { Ok((depends::edges(beside).await?, unmodeled::probe(beside).await?, warnings::read(beside, cx).await?)) };
     let (tables, (edges, unmodeled, warnings)) = tokio::try_join!(tables_and_counts, others)?;
     operators::add_paths(client, &mut drafts, &edges).await?;
-    let entries = depends::resolve(drafts, &edges);
-    let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();
-    Ok(Catalog { entries: order(entries, &ranks(), &loaded)?, tables, unmodeled, warnings })
+    Ok(Gathered { drafts, edges, tables, unmodeled, warnings })
+}
+
+impl Gathered {
+    /// Puts everything in order.
+    pub(crate) fn into_catalog(self) -> Result<Catalog> {
+        let Self { drafts, edges, tables, unmodeled, warnings } = self;
+        let entries = depends::resolve(drafts, &edges);
+        let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();
+        Ok(Catalog { entries: order(entries, &ranks(), &loaded)?, tables, unmodeled, warnings })
+    }
 }
 
 /// Reads what all databases of the server share: roles, memberships, tablespaces.

@@ -63,6 +63,8 @@ pub struct Export {
     pub facts: ServerFacts,
     /// Name of the database.
     pub database: String,
+    /// Its size on the server's disk, in bytes.
+    pub database_bytes: u64,
     /// The server's clock when the snapshot was taken: whatever was committed before is in it.
     pub consistent_at: Timestamp,
     /// All objects, in restore order.
@@ -135,6 +137,7 @@ async fn run(
     let done = worker::read_all(&holder, readers, units, sink, progress).await?;
     Ok(Export {
         database: target.database().to_owned(),
+        database_bytes: reading.database_bytes,
         consistent_at: reading.snapshot.at,
         tables: table_data(&tables, !objects.is_empty(), done)?,
         entries: reading.catalog.entries,
@@ -163,6 +166,7 @@ pub(in crate::pg) async fn context(session: &Session, target: &Target) -> Result
 /// What was read before the rows.
 struct Reading {
     facts: ServerFacts,
+    database_bytes: u64,
     snapshot: Snapshot,
     catalog: Catalog,
     warnings: Vec<String>,
@@ -218,11 +222,14 @@ async fn read_once(
     clock: &dyn Clock,
     shutdown: &Shutdown,
 ) -> Result<(Reading, bool)> {
-    let facts = holder.facts().await?;
-    let tables = holder.lockable().await?;
-    holder.begin_reading().await?;
-    lock_all(holder, tables, Patience::DEFAULT, clock, shutdown).await?;
-    let snapshot = holder.take_snapshot().await?;
+    let locked = async {
+        let facts = holder.facts().await?;
+        let tables = holder.lockable().await?;
+        holder.begin_reading().await?;
+        lock_all(holder, tables, Patience::DEFAULT, clock, shutdown).await?;
+        Ok((facts, holder.take_snapshot().await?))
+    };
+    let ((facts, snapshot), database_bytes) = tokio::try_join!(locked, other.database_bytes())?;
     let late = holder.unlocked().await?;
     if !late.is_empty() {
         lock_all(holder, late, Patience::DEFAULT, clock, shutdown).await?;
@@ -235,15 +242,15 @@ async fn read_once(
         return Err(Error::unavailable(format!("table {name} was made or changed while the snapshot was taken"))
             .hint("schedule the backup outside of migrations"));
     }
-    let before = holder.definitions_stamp().await?;
     let cx = context(holder, target).await?;
     other.begin_at(&snapshot).await?;
     // It has none of the holder's locks: behind a migration that waits for those it would wait for ever. ROLLBACK takes the limit back.
     other.limit_lock_waits(HELPER_LOCK_WAIT).await?;
-    let catalog = extract::extract_with(holder.client(), Some(other.client()), &cx).await;
+    let (before, gathered) = tokio::join!(other.definitions_stamp(), extract::gather(holder.client(), Some(other.client()), &cx));
     other.end_reading().await?;
-    let catalog = catalog?;
+    let (before, gathered) = (before?, gathered?);
     let stable = other.definitions_stamp().await? == before;
+    let catalog = gathered.into_catalog()?;
     let mut warnings = Vec::new();
     if facts.version.major() > Version::NEWEST_TESTED {
         warnings.push(format!(
@@ -252,7 +259,7 @@ async fn read_once(
             Version::NEWEST_TESTED
         ));
     }
-    Ok((Reading { facts, snapshot, catalog, warnings }, stable))
+    Ok((Reading { facts, database_bytes, snapshot, catalog, warnings }, stable))
 }
 
 fn refuse_unmodeled(unmodeled: &[String], allowed: bool) -> Result<()> {

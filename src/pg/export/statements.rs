@@ -22,22 +22,22 @@ pub(super) struct Snapshot {
 /// sessions are left out, or a busy application would never let two stamps be equal.
 const STAMP: &str = "
 WITH rel AS (SELECT c.oid, c.xmin FROM pg_class c WHERE c.oid >= 16384 AND c.relpersistence <> 't' AND c.relnamespace <> 99)
-SELECT count(*), coalesce(sum(hashtextextended(h, 0)), 0)::text FROM (
-  SELECT 'c' || oid::text || ':' || xmin::text AS h FROM rel
-  UNION ALL SELECT 'a' || a.attrelid::text || '.' || a.attnum::text || ':' || a.xmin::text FROM pg_attribute a JOIN rel ON rel.oid = a.attrelid
-  UNION ALL SELECT 'd' || d.oid::text || ':' || d.xmin::text FROM pg_attrdef d JOIN rel ON rel.oid = d.adrelid
-  UNION ALL SELECT 'i' || i.indexrelid::text || ':' || i.xmin::text FROM pg_index i JOIN rel ON rel.oid = i.indexrelid
-  UNION ALL SELECT 't' || t.oid::text || ':' || t.xmin::text FROM pg_trigger t JOIN rel ON rel.oid = t.tgrelid
-  UNION ALL SELECT 'w' || w.oid::text || ':' || w.xmin::text FROM pg_rewrite w JOIN rel ON rel.oid = w.ev_class
-  UNION ALL SELECT 'l' || l.oid::text || ':' || l.xmin::text FROM pg_policy l JOIN rel ON rel.oid = l.polrelid
-  UNION ALL SELECT 'o' || o.oid::text || ':' || o.xmin::text FROM pg_constraint o
+SELECT count(*), coalesce(sum(hashtextextended(xmin::text, (catalog::int8 << 48) | (oid::int8 << 16) | sub)), 0)::text FROM (
+  SELECT 1 AS catalog, oid, 0::int8 AS sub, xmin FROM rel
+  UNION ALL SELECT 2, a.attrelid, a.attnum::int8 & 65535, a.xmin FROM pg_attribute a JOIN rel ON rel.oid = a.attrelid
+  UNION ALL SELECT 3, d.oid, 0, d.xmin FROM pg_attrdef d JOIN rel ON rel.oid = d.adrelid
+  UNION ALL SELECT 4, i.indexrelid, 0, i.xmin FROM pg_index i JOIN rel ON rel.oid = i.indexrelid
+  UNION ALL SELECT 5, t.oid, 0, t.xmin FROM pg_trigger t JOIN rel ON rel.oid = t.tgrelid
+  UNION ALL SELECT 6, w.oid, 0, w.xmin FROM pg_rewrite w JOIN rel ON rel.oid = w.ev_class
+  UNION ALL SELECT 7, l.oid, 0, l.xmin FROM pg_policy l JOIN rel ON rel.oid = l.polrelid
+  UNION ALL SELECT 8, o.oid, 0, o.xmin FROM pg_constraint o
              WHERE o.oid >= 16384 AND (o.conrelid = 0 OR o.conrelid IN (SELECT oid FROM rel))
-  UNION ALL SELECT 'y' || y.oid::text || ':' || y.xmin::text FROM pg_type y
+  UNION ALL SELECT 9, y.oid, 0, y.xmin FROM pg_type y
              WHERE y.oid >= 16384 AND (y.typrelid = 0 OR y.typrelid IN (SELECT oid FROM rel)) AND y.typelem = 0
-  UNION ALL SELECT 'p' || p.oid::text || ':' || p.xmin::text FROM pg_proc p WHERE p.oid >= 16384
-  UNION ALL SELECT 'n' || n.oid::text || ':' || n.xmin::text FROM pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'
-  UNION ALL SELECT 'e' || e.oid::text || ':' || e.xmin::text FROM pg_extension e
-  UNION ALL SELECT 's' || s.oid::text || ':' || s.xmin::text FROM pg_statistic_ext s
+  UNION ALL SELECT 10, p.oid, 0, p.xmin FROM pg_proc p WHERE p.oid >= 16384
+  UNION ALL SELECT 11, n.oid, 0, n.xmin FROM pg_namespace n WHERE n.nspname !~ '^pg_(toast_)?temp_'
+  UNION ALL SELECT 12, e.oid, 0, e.xmin FROM pg_extension e
+  UNION ALL SELECT 13, s.oid, 0, s.xmin FROM pg_statistic_ext s
 ) stamps";
 
 impl Session {

@@ -251,7 +251,6 @@ mod tests {
             encoding: "UTF8".to_owned(),
             collate: "C".to_owned(),
             ctype: "C".to_owned(),
-            database_bytes: 0,
             user: "u".to_owned(),
             superuser: true,
             bootstrap_superuser: "postgres".to_owned(),

@@ -176,9 +176,12 @@ pub(super) fn select(cx: &Context) -> String {
              'options', (SELECT string_agg(o.text, ', ' ORDER BY o.n) FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, n)
                 WHERE o.text NOT LIKE 'pg\\_attver=%'),
              'foreign_options', a.attfdwoptions,
-             'comment', col_description(c.oid, a.attnum),
-             'labels', ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
+             'comment', (SELECT d.description FROM pg_description d
+                WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = a.attnum),
+             'labels', CASE WHEN EXISTS (SELECT FROM pg_seclabel) THEN
+                ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
                 WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)
+              ELSE '{{}}' END
              ) ORDER BY a.attnum)::text
             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid {not_null_join}
             LEFT JOIN pg_attrdef ad ON a.attgenerated <> '' AND ad.adrelid = a.attrelid AND ad.adnum = a.attnum
