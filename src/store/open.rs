@@ -164,8 +164,7 @@ fn bucket(rest: &str) -> Result<Address> {
 mod tests {
     use super::*;
     use crate::base::clock::SystemClock;
-    use crate::store::PutMode;
-    use crate::store::StoreExt as _;
+    use crate::store::{PutMode, StoreExt as _};
 
     #[test]
     fn urls_name_folders_and_buckets() {

@@ -49,8 +49,7 @@ class Tools:
     def leave(self, path):
         """Removes what a command wrote, but not before the row ends or much lies there: ext4 without a journal makes no file in the place of one
         that was deleted within the last minute, and searches for another place, which the next command would pay for."""
-        size = sum(size for size, _ in measure.inventory(path).values()) if path.is_dir() else path.stat().st_size
-        self._left.append((path, size))
+        self._left.append((path, sum(size for size, _ in files_of(path).values())))
         if sum(size for _, size in self._left) > LEFT_BYTES:
             self.clear()
 
@@ -73,6 +72,11 @@ def remove(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def files_of(path):
+    """What a command wrote, a folder or one file: path → (size, version)."""
+    return measure.inventory(path) if path.is_dir() else {path.name: (path.stat().st_size, 0)}
 
 
 def settle():
@@ -254,8 +258,7 @@ class Rivals:
         return sample
 
     def _weighed(self, sample, path, keep):
-        files = measure.inventory(path) if path.is_dir() else {path.name: (path.stat().st_size, 0)}
-        sample.written, sample.objects = measure.written({}, files)
+        sample.written, sample.objects = measure.written({}, files_of(path))
         if not keep:
             self.tools.leave(path)
         return sample
