@@ -210,13 +210,18 @@ impl Runner {
     }
 }
 
+/// As much as the command line has, which runs the same jobs on the main thread: without optimisation one with Amazon's SDK needs more than the 2 MiB
+/// that a thread has by default.
+const RUN_STACK_BYTES: usize = 8 << 20;
+
 #[async_trait]
 impl Body for Runner {
     /// On a thread of its own: the compiler cannot prove the future of a job `Send`, which a task has to be.
     async fn run(&self, job: Job, stop: Stop) -> Ended {
         let (runner, runtime) = (self.clone(), tokio::runtime::Handle::current());
         let (sender, receiver) = oneshot::channel();
-        let started = std::thread::Builder::new().name("run".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("run".to_owned()).stack_size(RUN_STACK_BYTES);
+        let started = thread.spawn(move || {
             let _ = sender.send(runtime.block_on(runner.carry_out(job, stop)));
         });
         let failed = |error: Error| Ended { outcome: Err(error), recorded: false };
