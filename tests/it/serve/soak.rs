@@ -123,11 +123,13 @@ impl Soak<'_> {
         record["state"].as_str().map(str::to_owned)
     }
 
-    /// A run that never got the lease leaves no record; its daemon says so.
+    /// A run that never got the lease, because another covered it or somebody cancelled it before, leaves no record; its daemon says so.
     fn idle(&self, by_victim: bool) -> Option<String> {
         let daemon = if by_victim { self.victim.as_ref()? } else { &self.steady };
         let last = self.asked.iter().next_back()?;
-        (daemon.log().contains("not started") && self.state(last).is_none()).then(|| "not started".to_owned())
+        let log = daemon.log();
+        let said = ["not started", "a run could not begin"].into_iter().find(|words| log.contains(words))?;
+        self.state(last).is_none().then(|| said.to_owned())
     }
 }
 
