@@ -247,14 +247,14 @@ impl Session {
         self.client.batch_execute(sql).await.map_err(|e| error::statement(what, &e))
     }
 
-    /// All rows of a query.
+    /// All rows of a query, in one round trip: nothing is prepared.
     pub(crate) async fn rows(&self, what: &str, sql: &str) -> Result<Vec<Row>> {
-        self.client.query(sql, &[]).await.map_err(|e| error::statement(what, &e))
+        self.client.query_typed(sql, &[]).await.map_err(|e| error::statement(what, &e))
     }
 
     /// The one row of a query.
     pub(crate) async fn row(&self, what: &str, sql: &str) -> Result<Row> {
-        self.client.query_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
+        self.client.query_typed_one(sql, &[]).await.map_err(|e| error::statement(what, &e))
     }
 
     /// The rows of `COPY … TO STDOUT` statements, one after the other; nothing else may run in the session meanwhile.

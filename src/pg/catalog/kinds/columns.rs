@@ -34,6 +34,7 @@ pub(super) struct Column {
     /// `name=value` for the wrapper of a foreign table.
     foreign_options: Option<Vec<String>>,
     comment: Option<String>,
+    #[serde(default)]
     labels: Vec<String>,
 }
 
@@ -102,9 +103,6 @@ impl Generated {
     }
 }
 
-/// Expression of the compression method of `pg_attribute a`, where one was chosen.
-const COMPRESSION: &str = "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END";
-
 /// Condition, from PostgreSQL 18: the not-null constraint `alias` of `pg_constraint`, on a column called `column`, is there before the rows.
 /// It is valid, and so is its origin: those of children that were validated while their parent's was not come after it. Those of partitions
 /// may have names of their own, and are merged with their table's whichever comes first.
@@ -151,42 +149,81 @@ fn not_null(cx: &Context) -> (String, String) {
     (expression, join)
 }
 
+/// A key that few columns need.
+struct Rare {
+    key: &'static str,
+    expression: String,
+    /// The condition under which it says something.
+    when: String,
+}
+
+impl Rare {
+    fn new(key: &'static str, expression: &str, when: &str) -> Self {
+        Self { key, expression: expression.to_owned(), when: when.to_owned() }
+    }
+}
+
+/// Keys that are left out of a column's document where none of them says anything: they would take most of the time that ten thousand tables need.
+fn rare(cx: &Context) -> Vec<Rare> {
+    const EXPRESSION: &str = "pg_get_expr(ad.adbin, ad.adrelid)";
+    let of_column = |catalog: &str| {
+        format!(
+            "(a.attrelid, a.attnum::int4) IN (SELECT x.objoid, x.objsubid FROM {catalog} x WHERE x.classoid = 'pg_class'::regclass)"
+        )
+    };
+    let generated = format!(
+        "CASE WHEN a.attgenerated <> '' THEN json_build_object('oid', ad.oid::int8, 'expression', {EXPRESSION},
+            'stored', a.attgenerated = 's',
+            'inherited', (SELECT bool_and(pa.attgenerated <> '' AND pg_get_expr(pd.adbin, pd.adrelid) = {EXPRESSION}) IS TRUE
+                FROM pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
+                 AND NOT pa.attisdropped
+                LEFT JOIN pg_attrdef pd ON pd.adrelid = pa.attrelid AND pd.adnum = pa.attnum WHERE i.inhrelid = c.oid)) END"
+    );
+    let collation = "CASE WHEN a.attcollation <> t.typcollation THEN
+        (SELECT format('%I.%I', cn.nspname, col.collname) FROM pg_collation col JOIN pg_namespace cn ON cn.oid = col.collnamespace
+          WHERE col.oid = a.attcollation) END";
+    let storage = "CASE WHEN a.attstorage <> t.typstorage
+        THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' WHEN 'm' THEN 'MAIN' END END";
+    // Minor releases from 15.20 on keep a counter of their own among the options, which nobody can set and no dump holds.
+    let options = "(SELECT string_agg(o.text, ', ' ORDER BY o.n) FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, n)
+        WHERE o.text NOT LIKE 'pg\\_attver=%')";
+    let comment = "(SELECT d.description FROM pg_description d
+        WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = a.attnum)";
+    let labels = "ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
+        WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)";
+    let mut rare = vec![
+        Rare::new("collation", collation, "a.attcollation <> t.typcollation"),
+        Rare::new("generated", &generated, "a.attgenerated <> ''"),
+        Rare::new("statistics", "CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END", "a.attstattarget >= 0"),
+        Rare::new("storage", storage, "a.attstorage <> t.typstorage"),
+        Rare::new("options", options, "a.attoptions IS NOT NULL"),
+        Rare::new("foreign_options", "a.attfdwoptions", "a.attfdwoptions IS NOT NULL"),
+        Rare::new("comment", comment, &of_column("pg_description")),
+        Rare::new("labels", labels, &of_column("pg_seclabel")),
+    ];
+    if cx.version.has(Feature::ColumnCompression) {
+        let method = "CASE a.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END";
+        rare.push(Rare::new("compression", method, "a.attcompression <> ''"));
+    }
+    rare
+}
+
 /// Expressions `columns` (JSON), and `column_acls` (JSON, system columns too), of `pg_class c`.
 pub(super) fn select(cx: &Context) -> String {
     let (not_null, not_null_join) = not_null(cx);
-    // Minor releases from 15.20 on keep a counter of their own among the options, which nobody can set and no dump holds.
-    let compression = if cx.version.has(Feature::ColumnCompression) { COMPRESSION } else { "NULL" };
-    let expression = "pg_get_expr(ad.adbin, ad.adrelid)";
+    let usual =
+        format!("'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'local', a.attislocal, 'not_null', {not_null}");
+    let rare = rare(cx);
+    let conditions: Vec<&str> = rare.iter().map(|r| r.when.as_str()).collect();
+    let fields: Vec<String> = rare.iter().map(|r| format!("'{}', {}", r.key, r.expression)).collect();
     format!(
-        "(SELECT json_agg(json_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
-             'collation', CASE WHEN a.attcollation <> t.typcollation THEN
-                (SELECT format('%I.%I', cn.nspname, col.collname) FROM pg_collation col JOIN pg_namespace cn ON cn.oid = col.collnamespace
-                  WHERE col.oid = a.attcollation) END,
-             'local', a.attislocal, 'not_null', {not_null},
-             'generated', CASE WHEN a.attgenerated <> '' THEN json_build_object('oid', ad.oid::int8, 'expression', {expression},
-                'stored', a.attgenerated = 's',
-                'inherited', (SELECT bool_and(pa.attgenerated <> '' AND pg_get_expr(pd.adbin, pd.adrelid) = {expression}) IS TRUE
-                    FROM pg_inherits i JOIN pg_attribute pa ON pa.attrelid = i.inhparent AND pa.attname = a.attname
-                     AND NOT pa.attisdropped
-                    LEFT JOIN pg_attrdef pd ON pd.adrelid = pa.attrelid AND pd.adnum = pa.attnum WHERE i.inhrelid = c.oid)) END,
-             'statistics', CASE WHEN a.attstattarget >= 0 THEN a.attstattarget END,
-             'storage', CASE WHEN a.attstorage <> t.typstorage
-                THEN CASE a.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'x' THEN 'EXTENDED' WHEN 'm' THEN 'MAIN' END END,
-             'compression', {compression},
-             'options', (SELECT string_agg(o.text, ', ' ORDER BY o.n) FROM unnest(a.attoptions) WITH ORDINALITY AS o (text, n)
-                WHERE o.text NOT LIKE 'pg\\_attver=%'),
-             'foreign_options', a.attfdwoptions,
-             'comment', (SELECT d.description FROM pg_description d
-                WHERE d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = a.attnum),
-             'labels', CASE WHEN EXISTS (SELECT FROM pg_seclabel) THEN
-                ARRAY(SELECT unnest(ARRAY[s.provider, s.label]) FROM pg_seclabel s
-                WHERE s.classoid = 'pg_class'::regclass AND s.objoid = c.oid AND s.objsubid = a.attnum ORDER BY s.provider)
-              ELSE '{{}}' END
-             ) ORDER BY a.attnum)::text
+        "(SELECT json_agg(CASE WHEN {} THEN json_build_object({usual}, {}) ELSE json_build_object({usual}) END ORDER BY a.attnum)::text
             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid {not_null_join}
             LEFT JOIN pg_attrdef ad ON a.attgenerated <> '' AND ad.adrelid = a.attrelid AND ad.adnum = a.attnum
            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns,
          {}",
+        conditions.join(" OR "),
+        fields.join(", "),
         select_acls("c.oid")
     )
 }

@@ -5,7 +5,7 @@
 
 use tokio_postgres::Row;
 
-use super::index::{INDEX_COLUMNS, add_index_meta, add_index_properties};
+use super::index::{INDEX_COLUMNS, add_index_properties};
 use super::relation::{
     COLUMNS, Piece, add_depends_on, depends_on, in_tablespace, join_relation, storage_parameters, user_relation, with_clause,
 };
@@ -13,7 +13,7 @@ use crate::base::Result;
 use crate::base::sql::{Sql, ident, qualified};
 use crate::pg::catalog::entry::{Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
-use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
+use crate::pg::catalog::meta::{self, MetaSource, add_comment, apply_meta};
 use crate::pg::catalog::row::RowExt;
 use crate::pg::version::Feature;
 
@@ -28,6 +28,8 @@ fn query(cx: &Context) -> Option<String> {
                 k.condeferrable AS deferrable, k.condeferred AS deferred, {nulls} AS nulls_not_distinct, {period} AS period,
                 CASE WHEN k.contype = 'x' THEN pg_get_constraintdef(k.oid) END AS definition,
                 x.indnkeyatts::int4 AS key_count,
+                (SELECT d.description FROM pg_description d
+                  WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ic.oid AND d.objsubid = 0) AS index_comment,
                 ARRAY(SELECT a.attname::text FROM unnest(x.indkey::int2[]) WITH ORDINALITY u (attnum, ord)
                         JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = u.attnum ORDER BY u.ord) AS columns,
                 {}, {}
@@ -59,7 +61,7 @@ fn draft(row: &Row) -> Result<Draft> {
     add_depends_on(&mut entry, row, &format!("INDEX {index}"))?;
     entry.drop = Some(Sql::from(format!("ALTER TABLE IF EXISTS ONLY {table} DROP CONSTRAINT IF EXISTS {constraint}")));
     apply_meta(&mut entry, row, format!("CONSTRAINT {constraint} ON {table}"), None)?;
-    add_index_meta(&mut entry, row, &relation)?;
+    add_comment(&mut entry, &Sql::from(format!("INDEX {index}")), row.opt_text("index_comment")?.as_deref());
     let mut draft = Draft::new(Address::new(class::PG_CONSTRAINT, row.oid("constraint_oid")?), entry);
     draft.also.push(Address::new(class::PG_CLASS, row.oid("index_oid")?));
     draft.needs.push(relation.address());

@@ -10,7 +10,7 @@ use crate::base::Result;
 use crate::base::sql::{Sql, ident, qualified};
 use crate::pg::catalog::entry::{Entry, Phase, Scope};
 use crate::pg::catalog::kind::{Address, Context, Draft, Kind, class};
-use crate::pg::catalog::meta::{self, MetaSource, add_comment, apply_meta};
+use crate::pg::catalog::meta::{self, MetaSource, apply_meta};
 use crate::pg::catalog::row::RowExt;
 
 /// Indexes.
@@ -18,9 +18,7 @@ pub(super) const KIND: Kind = Kind { name: "index", scope: Scope::Object, query,
 
 /// What constraints and indexes read alike, of `pg_index x`, `pg_class ic`, `pg_tablespace ts`.
 pub(super) const INDEX_COLUMNS: &str = "ic.oid AS index_oid, ic.relname::text AS index_name, ts.spcname::text AS tablespace,
-    x.indisclustered AS clustered, x.indisreplident AS replica_identity, coalesce(ic.reloptions, '{}') AS index_options,
-    (SELECT d.description FROM pg_description d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ic.oid AND d.objsubid = 0)
-      AS index_comment";
+    x.indisclustered AS clustered, x.indisreplident AS replica_identity, coalesce(ic.reloptions, '{}') AS index_options";
 
 fn query(_cx: &Context) -> Option<String> {
     Some(format!(
@@ -76,12 +74,5 @@ pub(super) fn add_index_properties(entry: &mut Entry, row: &Row, relation: &Rela
     if row.flag("replica_identity")? {
         entry.create.push(Sql::from(format!("ALTER TABLE ONLY {table} REPLICA IDENTITY USING INDEX {index}")));
     }
-    Ok(())
-}
-
-/// Adds the comment on the index of a constraint.
-pub(super) fn add_index_meta(entry: &mut Entry, row: &Row, relation: &Relation) -> Result<()> {
-    let index = qualified(&relation.schema, &row.text("index_name")?);
-    add_comment(entry, &Sql::from(format!("INDEX {index}")), row.opt_text("index_comment")?.as_deref());
     Ok(())
 }

@@ -104,12 +104,14 @@ pub(super) fn join_relation(key: &str) -> String {
     format!("JOIN pg_class c ON c.oid = {key} JOIN pg_namespace n ON n.oid = c.relnamespace")
 }
 
-/// Expression of the extensions that the object depends on by ALTER … DEPENDS ON EXTENSION, as `depends_on`.
+/// Expression of the extensions that the object depends on by ALTER … DEPENDS ON EXTENSION, as `depends_on`. Few objects do: all of them are found at
+/// once, and only theirs are looked up.
 pub(super) fn depends_on(class: u32, oid: &str) -> String {
+    let found = format!("x.classid = {class} AND x.refclassid = {} AND x.deptype = 'x'", class::PG_EXTENSION);
     format!(
-        "ARRAY(SELECT e.extname::text FROM pg_depend x JOIN pg_extension e ON e.oid = x.refobjid WHERE x.classid = {class} \
-         AND x.objid = {oid} AND x.refclassid = {} AND x.deptype = 'x' ORDER BY e.extname) AS depends_on",
-        class::PG_EXTENSION
+        "CASE WHEN {oid} IN (SELECT x.objid FROM pg_depend x WHERE {found}) THEN \
+         ARRAY(SELECT e.extname::text FROM pg_depend x JOIN pg_extension e ON e.oid = x.refobjid WHERE {found} AND x.objid = {oid} \
+         ORDER BY e.extname) ELSE '{{}}' END AS depends_on"
     )
 }
 
