@@ -11,6 +11,7 @@ pub mod retry;
 pub mod secret;
 pub mod shutdown;
 pub mod sql;
+pub mod threads;
 pub mod units;
 
 pub use error::{Error, Kind, Result, ResultExt};

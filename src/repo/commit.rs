@@ -1,6 +1,7 @@
 //! Makes a backup exist: proof by the store, contents, announcement under the lease, head. `docs/FORMAT.md`, "Writing", gives the order.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -8,10 +9,10 @@ use super::contents::{Contents, Document, Extent, PartRecord, StreamRecord};
 use super::document::to_bytes;
 use super::format::{Checksum, FORMAT};
 use super::head::{ContentsRef, Counts, Head};
-use super::index::blocking;
 use super::stored::StoredParts;
 use super::writer::{State, Writer};
 use crate::base::ids::{PartId, random_hex};
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::{Key, PutMode, StoreExt as _};
 
@@ -48,10 +49,12 @@ impl Writer {
         self.all_stored().await?;
         vault.reach("commit:uploaded")?;
         let (contents, counts) = self.contents(std::mem::take(&mut commit.documents))?;
-        self.prove_parts(&contents.parts).await?;
+        let contents = Arc::new(contents);
+        let written = Arc::clone(&contents);
+        let (stored, ()) = tokio::try_join!(blocking(move || written.to_bytes()), self.prove_parts(&contents.parts))?;
+        drop(contents);
         vault.reach("commit:proven")?;
 
-        let stored = blocking(move || contents.to_bytes()).await?;
         let key = vault.layout.contents(&self.shared.backup);
         self.put_and_read_back(&key, stored.clone(), ["commit:contents-written", "commit:contents-read"]).await?;
         let contents = ContentsRef { key: key.as_str().to_owned(), size: stored.len() as u64, sha256: Checksum::of(&stored) };

@@ -1,7 +1,7 @@
 //! A backup's table of contents: opaque documents, streams, and the parts that hold them.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -127,8 +127,10 @@ impl Contents {
     pub fn to_bytes(&self) -> Result<Bytes> {
         self.check()?;
         let write = || -> std::io::Result<Vec<u8>> {
-            let mut out = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
-            out.include_checksum(true)?;
+            let mut encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+            encoder.include_checksum(true)?;
+            // A call of the compressor for every few bytes of JSON would cost more than compressing them.
+            let mut out = BufWriter::with_capacity(zstd::Encoder::<Vec<u8>>::recommended_input_size(), encoder);
             writeln!(out, "{{\"{HEADER_TAG}\":{FORMAT},\"backup\":\"{}\"}}", self.backup)?;
             for document in &self.documents {
                 line(&mut out, &document.tag, &document.json)?;
@@ -139,7 +141,7 @@ impl Contents {
             for stream in &self.streams {
                 line(&mut out, STREAM_TAG, stream)?;
             }
-            out.finish()
+            out.into_inner()?.finish()
         };
         Ok(write().map_err(|e| Error::internal("serialise contents").source(e))?.into())
     }

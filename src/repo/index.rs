@@ -11,6 +11,7 @@ use super::proofs::{self, Proof};
 use super::stored::StoredParts;
 use super::vault::Vault;
 use crate::base::ids::{BackupId, PartId};
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::StoreError;
 
@@ -136,9 +137,4 @@ pub async fn read_recorded_parts(vault: &Vault, head: &Head) -> Result<Vec<PartR
     let (backup, parts) = blocking(move || read_parts(&stored)).await?;
     check_owner(head, &backup)?;
     Ok(parts)
-}
-
-/// Runs work that takes long on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("a worker thread failed").source(e))?
 }

@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use super::codec::unpack;
 use super::contents::{Contents, Document, Extent, PartRecord};
 use super::head::Head;
-use super::index::{blocking, read_contents_object};
+use super::index::read_contents_object;
 use super::vault::Vault;
 use crate::base::limits::{READ_AHEAD_BYTES, READ_CACHE_BYTES};
+use crate::base::threads::blocking;
 use crate::base::{Error, Result, ResultExt};
 use crate::store::StoreError;
 

@@ -7,12 +7,13 @@ use tokio::sync::Semaphore;
 
 use super::contents::for_each_part_id;
 use super::head::Head;
-use super::index::{blocking, check_contents, check_owner, fetch_contents};
+use super::index::{check_contents, check_owner, fetch_contents};
 use super::stored::StoredParts;
 use super::tombstones::BackupTombstone;
 use super::vault::Vault;
 use crate::base::ids::{BackupId, PartId};
 use crate::base::limits::{CONTENTS_BYTES, STORE_CONCURRENCY, processors};
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::StoreError;
 

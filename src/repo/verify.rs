@@ -12,7 +12,6 @@ use super::codec::unpack;
 use super::contents::{Contents, PartRecord, StreamRecord};
 use super::format::Checksum;
 use super::head::Head;
-use super::index::blocking;
 use super::reader::{read_contents, read_part};
 use super::stored::StoredParts;
 use super::vault::Vault;
@@ -21,6 +20,7 @@ use crate::base::ids::PartId;
 use crate::base::limits::{STORE_CONCURRENCY, VERIFY_AHEAD_BYTES, processors};
 use crate::base::progress::Progress;
 use crate::base::shutdown::Shutdown;
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::StoreError;
 

@@ -13,13 +13,14 @@ use super::codec::{Packed, pack, part_id, unpack};
 use super::contents::PartRecord;
 use super::format::Checksum;
 use super::group::{GroupWriter, WrittenStream};
-use super::index::{PartIndex, blocking};
+use super::index::PartIndex;
 use super::lease::Lease;
 use super::vault::Vault;
 use crate::base::ids::{BackupId, PartId};
 use crate::base::limits::{IN_FLIGHT_BYTES, processors};
 use crate::base::progress::SharedProgress;
 use crate::base::shutdown::Shutdown;
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result, ResultExt};
 use crate::store::{Body, PutMode, StoreError};
 
