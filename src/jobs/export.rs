@@ -10,11 +10,9 @@ use super::backup::Work;
 use super::run::Recorder;
 use super::sink::VaultSink;
 use super::source::{DatabaseSummary, PostgresSummary, SourceSummary};
-use super::toc;
+use super::toc::{self, Described};
 use crate::base::clock;
-use crate::base::sql::Sql;
 use crate::base::{Error, Result, ResultExt};
-use crate::pg::catalog::entry::Entry;
 use crate::pg::connect::Target;
 use crate::pg::export::{ClusterExport, Export, ExportOptions, export, export_cluster};
 use crate::pg::facts;
@@ -55,14 +53,11 @@ pub(super) async fn databases(source: &PostgresSource, target: &Target) -> Resul
 }
 
 /// Roles that entries name and that the cluster's entries do not make.
-fn missing_roles(cluster: &ClusterExport, exports: &[Export]) -> Vec<String> {
+fn missing_roles(cluster: &ClusterExport, exports: &[Export<Described>]) -> Vec<String> {
     let made: HashSet<&str> = cluster.entries.iter().filter(|e| e.kind == "role").map(|e| e.name.as_str()).collect();
-    let lists = |e: &Entry| {
-        [&e.create, &e.ownership, &e.privileges].into_iter().flatten().flat_map(Sql::roles).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let named: BTreeSet<String> = exports.iter().flat_map(|e| &e.entries).flat_map(lists).collect();
+    let named: BTreeSet<&String> = exports.iter().flat_map(|e| &e.entries.roles).collect();
     // Roles of the server itself come with every server.
-    named.into_iter().filter(|name| !name.starts_with("pg_") && !made.contains(name.as_str())).collect()
+    named.into_iter().filter(|name| !name.starts_with("pg_") && !made.contains(name.as_str())).cloned().collect()
 }
 
 impl Databased<'_> {
@@ -79,7 +74,7 @@ impl Databased<'_> {
         work.commit(writer, commit, recorder).await
     }
 
-    async fn export(&self, work: &Work<'_>, writer: &Arc<Writer>) -> Result<(ClusterExport, Vec<Export>)> {
+    async fn export(&self, work: &Work<'_>, writer: &Arc<Writer>) -> Result<(ClusterExport, Vec<Export<Described>>)> {
         let options = ExportOptions {
             jobs: self.source.jobs(),
             exclude_table_data: self.excluded(),
@@ -91,7 +86,7 @@ impl Databased<'_> {
         for name in self.databases {
             let sink = VaultSink::new(Arc::clone(writer), name);
             let target = self.target.with_database(name);
-            let one = export(&target, &options, sink, &work.cx.progress, work.shutdown, &work.cx.clock)
+            let one = export(&target, &options, toc::describe, sink, &work.cx.progress, work.shutdown, &work.cx.clock)
                 .await
                 .context(|| format!("back up database {name}"))?;
             exports.push(one);
@@ -117,14 +112,14 @@ impl Databased<'_> {
         &self,
         work: &Work<'_>,
         cluster: ClusterExport,
-        exports: Vec<Export>,
+        exports: Vec<Export<Described>>,
         started_at: Timestamp,
         last_good: Option<&Counts>,
     ) -> Result<Commit> {
         let counts = Counts {
             rows: exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.rows).sum(),
             plain_bytes: exports.iter().flat_map(|e| &e.tables).map(|t| t.fingerprint.bytes).sum(),
-            objects: cluster.entries.len() as u64 + exports.iter().map(|e| e.entries.len() as u64).sum::<u64>(),
+            objects: cluster.entries.len() as u64 + exports.iter().map(|e| e.entries.documents.len() as u64).sum::<u64>(),
             tables: exports.iter().map(|e| e.tables.iter().filter(|t| !t.is_large_objects()).count() as u64).sum(),
             ..Counts::default()
         };
@@ -160,7 +155,7 @@ impl Databased<'_> {
         self.source.exclude_table_data.iter().map(ToString::to_string).collect()
     }
 
-    fn summary(&self, exports: &[Export]) -> PostgresSummary {
+    fn summary(&self, exports: &[Export<Described>]) -> PostgresSummary {
         let facts = exports.first().map(|e| &e.facts);
         PostgresSummary {
             system_identifier: facts.and_then(|f| f.system_identifier.clone()),
@@ -175,7 +170,7 @@ impl Databased<'_> {
                     lsn: e.facts.lsn.clone(),
                     timeline: e.facts.timeline,
                     tables: e.tables.iter().filter(|t| !t.is_large_objects()).count() as u64,
-                    objects: e.entries.len() as u64,
+                    objects: e.entries.documents.len() as u64,
                     rows: e.tables.iter().map(|t| t.fingerprint.rows).sum(),
                     bytes: e.tables.iter().map(|t| t.fingerprint.bytes).sum(),
                     database_bytes: e.database_bytes,

@@ -2,11 +2,12 @@
 //!
 //! Order of the documents: `entry` of scope cluster, then for each database one `database` followed by its `entry` and `table` documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::sql::Sql;
 use crate::base::{Error, Result};
 use crate::pg::catalog::entry::{Entry, Scope};
 use crate::pg::copy::TableData;
@@ -54,13 +55,37 @@ pub struct Toc {
     pub databases: Vec<DatabaseToc>,
 }
 
-/// What was exported, as documents. Each object is dropped once it is written down: ten thousands of them are never held twice.
-pub fn documents(cluster: ClusterExport, exports: Vec<Export>, exclude_table_data: &[String]) -> Result<Vec<Document>> {
-    let objects = exports.iter().map(|e| e.entries.len() + e.tables.len() + 1).sum::<usize>();
-    let mut out = Vec::with_capacity(cluster.entries.len() + objects);
-    for entry in cluster.entries {
-        out.push(Document::new(ENTRY, &entry)?);
+/// Objects, written down.
+#[derive(Debug)]
+pub struct Described {
+    /// One for each object, in restore order.
+    pub documents: Vec<Document>,
+    /// Roles that the objects name.
+    pub roles: BTreeSet<String>,
+}
+
+/// Writes objects down. Each is dropped at once: ten thousands of them are never held twice.
+pub fn describe(entries: Vec<Entry>) -> Result<Described> {
+    let mut described = Described { documents: Vec::with_capacity(entries.len()), roles: BTreeSet::new() };
+    for entry in entries {
+        for role in [&entry.create, &entry.ownership, &entry.privileges].into_iter().flatten().flat_map(Sql::roles) {
+            if !described.roles.contains(role) {
+                described.roles.insert(role.to_owned());
+            }
+        }
+        described.documents.push(Document::new(ENTRY, &entry)?);
     }
+    Ok(described)
+}
+
+/// What was exported, as documents.
+pub fn documents(
+    cluster: ClusterExport,
+    exports: Vec<Export<Described>>,
+    exclude_table_data: &[String],
+) -> Result<Vec<Document>> {
+    let mut out = describe(cluster.entries)?.documents;
+    out.reserve_exact(exports.iter().map(|e| e.entries.documents.len() + e.tables.len() + 1).sum());
     for export in exports {
         // What changes with every backup of an unchanged database belongs into the head: contents of two such backups are equal.
         let server = ServerFacts { lsn: None, ..export.facts };
@@ -71,9 +96,7 @@ pub fn documents(cluster: ClusterExport, exports: Vec<Export>, exclude_table_dat
             unmodeled: export.unmodeled,
         };
         out.push(Document::new(DATABASE, &about)?);
-        for entry in export.entries {
-            out.push(Document::new(ENTRY, &entry)?);
-        }
+        out.extend(export.entries.documents);
         for mut table in export.tables {
             for stream in &mut table.streams {
                 stream.stream = stream_name(&about.name, &stream.stream);

@@ -162,7 +162,7 @@ async fn a_migration_that_waits_for_us_does_not_stop_the_export() {
     let (sink, url) = (Arc::clone(&gate), db.url());
     let export = tokio::spawn(async move {
         let one = ExportOptions { jobs: 1, ..options() };
-        export(&target(&url), &one, sink, &silent(), &Shutdown::new(), &clock()).await
+        export(&target(&url), &one, Ok, sink, &silent(), &Shutdown::new(), &clock()).await
     });
     gate.entered.acquire().await.expect("entered").forget();
     // The one reader is in its first table; all others are locked by the session of the snapshot alone.
@@ -328,7 +328,7 @@ async fn small_tables_share_groups_and_cancelling_ends_the_export() {
     let gate = Arc::new(Gate { memory, entered: Semaphore::new(0), open: Semaphore::new(0) });
     let (stop, url, sink) = (Shutdown::new(), db.url(), Arc::clone(&gate));
     let shutdown = stop.clone();
-    let running = tokio::spawn(async move { export(&target(&url), &options(), sink, &silent(), &shutdown, &clock()).await });
+    let running = tokio::spawn(async move { export(&target(&url), &options(), Ok, sink, &silent(), &shutdown, &clock()).await });
     gate.entered.acquire().await.expect("entered").forget();
     stop.cancel();
     assert_eq!(running.await.expect("task").expect_err("cancelled").kind(), Kind::Cancelled);

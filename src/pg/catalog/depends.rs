@@ -16,8 +16,8 @@ use super::row::RowExt;
 use crate::base::Result;
 use crate::pg::catalog::extract::query;
 
-/// One row of `pg_depend`.
-#[derive(Debug, Clone, Copy)]
+/// One row of `pg_depend`. Edges sort by what depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Edge {
     /// What depends.
     pub(crate) from: Address,
@@ -34,8 +34,7 @@ SELECT d.classid, d.objid, d.objsubid, d.refclassid, d.refobjid, d.refobjsubid, 
   FROM pg_depend d
  WHERE d.deptype <> 'p' AND d.objid <> 0
    AND NOT (d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a' AND d.refobjsubid > 0
-            AND EXISTS (SELECT FROM pg_class s WHERE s.oid = d.objid AND s.relkind = 'S'))
- ORDER BY 1, 2, 3, 4, 5, 6";
+            AND EXISTS (SELECT FROM pg_class s WHERE s.oid = d.objid AND s.relkind = 'S'))";
 
 /// Reads `pg_depend`.
 pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
@@ -55,7 +54,7 @@ pub(crate) async fn edges(client: &Client) -> Result<Vec<Edge>> {
 }
 
 /// Entries with `depends` filled, circles of views broken by placeholders. Drafts keep their order; second steps come last.
-pub(super) fn resolve(mut drafts: Vec<Draft>, edges: &[Edge]) -> Vec<Entry> {
+pub(super) fn resolve(mut drafts: Vec<Draft>, edges: Vec<Edge>) -> Vec<Entry> {
     let (mut needs, mut definition_needs) = needs(&drafts, edges);
     drop_closing(&mut needs, &mut definition_needs);
     let (split, component) = circular(&drafts, &needs, &definition_needs);
@@ -107,7 +106,7 @@ impl Needs {
 }
 
 /// What each draft needs, and what only the definition of those with a placeholder needs.
-fn needs(drafts: &[Draft], edges: &[Edge]) -> (Vec<Needs>, HashMap<usize, Needs>) {
+fn needs(drafts: &[Draft], edges: Vec<Edge>) -> (Vec<Needs>, HashMap<usize, Needs>) {
     let graph = Graph::new(drafts, edges);
     let ids: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.entry.id.as_str(), i)).collect();
     let mut definitions = HashMap::new();
@@ -184,38 +183,42 @@ fn second_step(first: &mut Entry, placeholder: Placeholder, mut depends: BTreeSe
 }
 
 /// Address to draft, and object to the dependencies of it and its columns.
-struct Graph<'a> {
-    owner: HashMap<Address, usize>,
-    outgoing: HashMap<(u32, u32), Vec<&'a Edge>>,
+struct Graph {
+    /// In order of the addresses, each once.
+    owner: Vec<(Address, usize)>,
+    /// In order.
+    edges: Vec<Edge>,
 }
 
-impl<'a> Graph<'a> {
-    fn new(drafts: &[Draft], edges: &'a [Edge]) -> Self {
-        let mut owner = HashMap::new();
-        for (i, draft) in drafts.iter().enumerate() {
-            for address in &draft.also {
-                owner.entry(*address).or_insert(i);
-            }
-        }
-        for (i, draft) in drafts.iter().enumerate() {
-            owner.insert(draft.address, i);
-        }
-        let mut outgoing: HashMap<(u32, u32), Vec<&Edge>> = HashMap::new();
-        for edge in edges {
-            outgoing.entry((edge.from.class, edge.from.object)).or_default().push(edge);
-        }
-        Self { owner, outgoing }
+impl Graph {
+    fn new(drafts: &[Draft], mut edges: Vec<Edge>) -> Self {
+        // Of several an address belongs to the last draft that is there for it, else to the first that makes it as well.
+        let own = drafts.iter().enumerate().rev().map(|(i, draft)| (draft.address, i));
+        let also = drafts.iter().enumerate().flat_map(|(i, draft)| draft.also.iter().map(move |address| (*address, i)));
+        let mut owner: Vec<(Address, usize)> = own.chain(also).collect();
+        owner.sort_by_key(|(address, _)| *address);
+        owner.dedup_by_key(|(address, _)| *address);
+        edges.sort_unstable();
+        Self { owner, edges }
     }
 
     fn draft_of(&self, address: Address) -> Option<usize> {
-        self.owner.get(&address).or_else(|| self.owner.get(&Address { sub: 0, ..address })).copied()
+        let find = |address| self.owner.binary_search_by_key(&address, |(owned, _)| *owned).ok().map(|at| self.owner[at].1);
+        find(address).or_else(|| find(Address { sub: 0, ..address }))
+    }
+
+    /// What the object and its columns depend on.
+    fn outgoing(&self, class: u32, object: u32) -> &[Edge] {
+        let from = |edge: &Edge| (edge.from.class, edge.from.object);
+        let rest = &self.edges[self.edges.partition_point(|edge| from(edge) < (class, object))..];
+        &rest[..rest.iter().take_while(|edge| from(edge) == (class, object)).count()]
     }
 
     fn needs_of(&self, draft: usize, own: &[Address]) -> Needs {
         let mut needs = Needs::default();
         let mut seen = HashSet::new();
         for address in own {
-            for edge in self.outgoing.get(&(address.class, address.object)).into_iter().flatten() {
+            for edge in self.outgoing(address.class, address.object) {
                 let mine = edge.from == *address || (address.sub == 0 && self.draft_of(edge.from) == Some(draft));
                 if mine {
                     self.add_target(draft, edge.to, &mut needs, &mut seen);
@@ -243,7 +246,7 @@ impl<'a> Graph<'a> {
             if address.class == class::PG_EXTENSION || !seen.insert((address.class, address.object)) {
                 continue;
             }
-            let edges = self.outgoing.get(&(address.class, address.object)).map_or(&[][..], Vec::as_slice);
+            let edges = self.outgoing(address.class, address.object);
             let member = edges.iter().any(|e| e.member);
             pending.extend(edges.iter().filter(|e| e.member || !member).map(|e| e.to));
         }
@@ -357,14 +360,14 @@ mod tests {
             draft("function", class::PG_PROC, 2),
             draft("extension", class::PG_EXTENSION, 3),
         ];
-        let edges = [
+        let edges = vec![
             edge((class::PG_CLASS, 1), (class::PG_OPERATOR, 10), false),
             edge((class::PG_OPERATOR, 10), (class::PG_PROC, 2), false),
             edge((class::PG_CLASS, 1), (class::PG_TYPE, 11), false),
             edge((class::PG_TYPE, 11), (class::PG_EXTENSION, 3), true),
             edge((class::PG_TYPE, 11), (class::PG_CLASS, 1), false),
         ];
-        let entries = resolve(drafts, &edges);
+        let entries = resolve(drafts, edges);
         assert_eq!(entries[0].depends, ["extension o3", "function o2"]);
     }
 
@@ -372,13 +375,13 @@ mod tests {
     fn looking_through_a_row_never_closes_a_circle() {
         let drafts = vec![draft("function", class::PG_PROC, 1), draft("function", class::PG_PROC, 2)];
         let base_type = (class::PG_TYPE, 10);
-        let edges = [
+        let edges = vec![
             edge((class::PG_PROC, 1), base_type, false),
             edge((class::PG_PROC, 2), base_type, false),
             edge(base_type, (class::PG_PROC, 1), false),
             edge(base_type, (class::PG_PROC, 2), false),
         ];
-        assert!(resolve(drafts, &edges).iter().all(|e| e.depends.is_empty()));
+        assert!(resolve(drafts, edges).iter().all(|e| e.depends.is_empty()));
     }
 
     #[test]
@@ -396,12 +399,12 @@ mod tests {
             });
             d
         };
-        let edges = [
+        let edges = vec![
             edge((class::PG_REWRITE, 101), (class::PG_CLASS, 2), false),
             edge((class::PG_REWRITE, 102), (class::PG_CLASS, 1), false),
             edge((class::PG_REWRITE, 103), (class::PG_CLASS, 1), false),
         ];
-        let entries = resolve(vec![view(1), view(2), view(3)], &edges);
+        let entries = resolve(vec![view(1), view(2), view(3)], edges);
         let of = |id: &str| entries.iter().find(|e| e.id == id).expect(id);
         assert_eq!(of("view o1").create, [Sql::from("shape")]);
         assert_eq!((of("view o2").create[0].clone(), of("view o3").create[0].clone()), (Sql::from("real"), Sql::from("real")));
@@ -425,12 +428,12 @@ mod tests {
             shell: true,
         });
         let drafts = vec![kind, draft("function", class::PG_PROC, 2), draft("table", class::PG_CLASS, 3)];
-        let edges = [
+        let edges = vec![
             edge((class::PG_TYPE, 1), (class::PG_PROC, 2), false),
             edge((class::PG_PROC, 2), (class::PG_TYPE, 1), false),
             edge((class::PG_CLASS, 3), (class::PG_TYPE, 1), false),
         ];
-        let entries = resolve(drafts, &edges);
+        let entries = resolve(drafts, edges);
         let of = |id: &str| entries.iter().find(|e| e.id == id).expect(id);
         assert_eq!((&of("base_type o1").create, of("base_type o1").ownership.len()), (&vec![Sql::from("shell")], 0));
         assert_eq!(of("function o2").depends, ["base_type o1"]);

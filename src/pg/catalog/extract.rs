@@ -55,16 +55,24 @@ pub struct TableInfo {
 
 /// Reads the database that `client` is connected to. Its session is in a REPEATABLE READ transaction with an empty `search_path`.
 pub async fn extract(client: &Client, cx: &Context) -> Result<Catalog> {
-    gather(client, None, cx).await?.into_catalog()
+    let Gathered { objects, tables, unmodeled, warnings } = gather(client, None, cx).await?;
+    Ok(Catalog { entries: objects.in_order()?, tables, unmodeled, warnings })
 }
 
-/// What the queries of all kinds gave, not yet in order.
+/// A [`Catalog`] whose entries are not yet in order.
 pub(crate) struct Gathered {
+    pub(crate) objects: Objects,
+    pub(crate) tables: Vec<TableInfo>,
+    pub(crate) unmodeled: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What the queries of all kinds rendered, and what `pg_depend` says of it.
+pub(crate) struct Objects {
     drafts: Vec<Draft>,
     edges: Vec<Edge>,
-    tables: Vec<TableInfo>,
-    unmodeled: Vec<String>,
-    warnings: Vec<String>,
+    /// Ids of those whose rows are loaded in the data phase.
+    loaded: HashSet<String>,
 }
 
 /// Runs all queries, half of them by `helper`, whose session is like that of `client` and in the same snapshot. What the helper cannot read, because a
@@ -72,32 +80,28 @@ pub(crate) struct Gathered {
 pub(crate) async fn gather(client: &Client, helper: Option<&Client>, cx: &Context) -> Result<Gathered> {
     let (mut drafts, helper) = drafts(client, helper, cx, |scope| scope != Scope::Cluster).await?;
     let beside = helper.unwrap_or(client);
-    let tables_and_counts = async {
-        let tables = tables(client, cx, &drafts).await?;
-        inventory::check(client, &drafts).await?;
-        Ok::<_, Error>(tables)
+    let others = async {
+        inventory::check(beside, &drafts).await?;
+        Ok((depends::edges(beside).await?, unmodeled::probe(beside).await?, warnings::read(beside, cx).await?))
     };
-    let others =
-        async { Ok((depends::edges(beside).await?, unmodeled::probe(beside).await?, warnings::read(beside, cx).await?)) };
-    let (tables, (edges, unmodeled, warnings)) = tokio::try_join!(tables_and_counts, others)?;
+    let (tables, (edges, unmodeled, warnings)) = tokio::try_join!(tables(client, cx, &drafts), others)?;
     operators::add_paths(client, &mut drafts, &edges).await?;
-    Ok(Gathered { drafts, edges, tables, unmodeled, warnings })
+    let loaded = tables.iter().map(|t| t.entry.clone()).collect();
+    Ok(Gathered { objects: Objects { drafts, edges, loaded }, tables, unmodeled, warnings })
 }
 
-impl Gathered {
-    /// Puts everything in order.
-    pub(crate) fn into_catalog(self) -> Result<Catalog> {
-        let Self { drafts, edges, tables, unmodeled, warnings } = self;
-        let entries = depends::resolve(drafts, &edges);
-        let loaded: HashSet<String> = tables.iter().map(|t| t.entry.clone()).collect();
-        Ok(Catalog { entries: order(entries, &ranks(), &loaded)?, tables, unmodeled, warnings })
+impl Objects {
+    /// Entries in an order in which they can be made.
+    pub(crate) fn in_order(self) -> Result<Vec<Entry>> {
+        let entries = depends::resolve(self.drafts, self.edges);
+        order(entries, &ranks(), &self.loaded)
     }
 }
 
 /// Reads what all databases of the server share: roles, memberships, tablespaces.
 pub async fn extract_cluster(client: &Client, cx: &Context) -> Result<Catalog> {
     let (drafts, _) = drafts(client, None, cx, |scope| scope == Scope::Cluster).await?;
-    let entries = order(depends::resolve(drafts, &[]), &ranks(), &HashSet::new())?;
+    let entries = order(depends::resolve(drafts, Vec::new()), &ranks(), &HashSet::new())?;
     let mut warnings = Vec::new();
     if !cx.reads_passwords {
         warnings.push("pg_authid is not readable: roles are in the backup without their passwords".to_owned());
@@ -116,50 +120,92 @@ async fn drafts<'a>(
     cx: &Context,
     wanted: impl Fn(Scope) -> bool,
 ) -> Result<(Vec<Draft>, Option<&'a Client>)> {
-    let kinds: Vec<&Kind> = KINDS.iter().copied().filter(|k| wanted(k.scope)).collect();
-    let queue = Mutex::new((0..kinds.len()).collect::<VecDeque<usize>>());
+    let questions: Vec<Question> = KINDS
+        .iter()
+        .filter(|kind| wanted(kind.scope))
+        .filter_map(|kind| Some(Question { kind, sql: (kind.query)(cx)? }))
+        .collect();
+    let queue = Mutex::new((0..questions.len()).collect::<VecDeque<usize>>());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-    let own = async {
-        let mut done = Vec::new();
-        while let Some(i) = next() {
-            done.push((i, read(client, cx, kinds[i]).await?));
-        }
-        Ok::<_, Error>(done)
-    };
     let beside = async {
-        let mut done = Vec::new();
-        let Some(helper) = helper else { return (done, None) };
-        while let Some(i) = next() {
-            match read(helper, cx, kinds[i]).await {
-                Ok(drafts) => done.push((i, drafts)),
-                Err(error) => {
-                    tracing::info!(%error, "one session reads the rest of the catalogs");
-                    return (done, Some(i));
-                }
-            }
+        let Some(helper) = helper else { return (Vec::new(), Vec::new()) };
+        let (done, failed) = render(helper, cx, &questions, next).await;
+        if let Some((error, _)) = &failed {
+            tracing::info!(%error, "one session reads the rest of the catalogs");
         }
-        (done, None)
+        (done, failed.map(|(_, left)| left).unwrap_or_default())
     };
-    let (own, (others, left)) = tokio::join!(own, beside);
-    let mut done = own?;
-    done.extend(others);
-    if let Some(i) = left {
-        done.push((i, read(client, cx, kinds[i]).await?));
+    let ((mut done, failed), (others, mut left)) = tokio::join!(render(client, cx, &questions, next), beside);
+    if let Some((error, _)) = failed {
+        return Err(error);
     }
+    done.extend(others);
+    let helper = helper.filter(|_| left.is_empty());
+    let (rest, failed) = render(client, cx, &questions, || left.pop()).await;
+    if let Some((error, _)) = failed {
+        return Err(error);
+    }
+    done.extend(rest);
     done.sort_by_key(|(i, _)| *i);
-    let drafts = done.into_iter().flat_map(|(_, drafts)| drafts).collect();
-    Ok((drafts, helper.filter(|_| left.is_none())))
+    Ok((done.into_iter().flat_map(|(_, drafts)| drafts).collect(), helper))
 }
 
-async fn read(client: &Client, cx: &Context, kind: &Kind) -> Result<Vec<Draft>> {
-    let Some(sql) = (kind.query)(cx) else { return Ok(Vec::new()) };
-    let drafts = async { (kind.read)(&query(client, kind.name, &sql).await?, cx) };
-    drafts.await.context(|| format!("read objects of kind {}", kind.name))
+/// The query of a kind.
+struct Question {
+    kind: &'static Kind,
+    sql: String,
+}
+
+impl Question {
+    async fn ask(&self, client: &Client) -> Result<Vec<Row>> {
+        query(client, self.kind.name, &self.sql).await.context(|| self.failed())
+    }
+
+    fn render(&self, rows: &[Row], cx: &Context) -> Result<Vec<Draft>> {
+        (self.kind.read)(rows, cx).context(|| self.failed())
+    }
+
+    fn failed(&self) -> String {
+        format!("read objects of kind {}", self.kind.name)
+    }
+}
+
+/// What was rendered, by the numbers of the questions, and if it ended early the error with the numbers of those that were begun in vain.
+type Rendered = (Vec<(usize, Vec<Draft>)>, Option<(Error, Vec<usize>)>);
+
+/// Asks the questions that `next` numbers, and renders the answer to each while the server works on the one after it.
+async fn render(client: &Client, cx: &Context, questions: &[Question], mut next: impl FnMut() -> Option<usize>) -> Rendered {
+    let mut done = Vec::new();
+    let mut asked = None;
+    if let Some(i) = next() {
+        asked = Some((i, questions[i].ask(client).await));
+    }
+    while let Some((i, answer)) = asked.take() {
+        let rows = match answer {
+            Ok(rows) => rows,
+            Err(error) => return (done, Some((error, vec![i]))),
+        };
+        let following = next();
+        let ask = async {
+            match following {
+                Some(i) => Some((i, questions[i].ask(client).await)),
+                None => None,
+            }
+        };
+        // The first to be polled sends its query before the other keeps the thread busy.
+        let (answer, rendered) = tokio::join!(biased; ask, async { questions[i].render(&rows, cx) });
+        match rendered {
+            Ok(drafts) => done.push((i, drafts)),
+            Err(error) => return (done, Some((error, following.into_iter().chain([i]).collect()))),
+        }
+        asked = answer;
+    }
+    (done, None)
 }
 
 /// Runs one catalog query; `what` names it in errors.
 pub(crate) async fn query(client: &Client, what: &str, sql: &str) -> Result<Vec<Row>> {
-    client.query(sql, &[]).await.map_err(|e| query_error(what, &e))
+    client.query_typed(sql, &[]).await.map_err(|e| query_error(what, &e))
 }
 
 fn query_error(what: &str, error: &tokio_postgres::Error) -> Error {

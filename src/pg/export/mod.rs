@@ -16,14 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use self::locks::{Patience, lock_all};
+use self::locks::{Lockable, Patience, lock_all};
 use self::names::Pattern;
 use self::statements::{READER, Snapshot};
 use self::worker::Done;
 use super::catalog::entry::Entry;
-use super::catalog::extract::{self, Catalog, TableInfo};
+use super::catalog::extract::{self, Gathered, TableInfo};
 use super::catalog::kind::Context;
 use super::connect::Target;
 use super::copy::{Sink, TableData};
@@ -36,6 +35,7 @@ use crate::base::fingerprint::Fingerprint;
 use crate::base::progress::SharedProgress;
 use crate::base::retry::Backoff;
 use crate::base::shutdown::Shutdown;
+use crate::base::threads::blocking;
 use crate::base::{Error, Result};
 
 /// How often the catalogs are read again because they changed under us; afterwards the last reading counts, with a warning.
@@ -56,9 +56,9 @@ pub struct ExportOptions {
     pub allow_unmodeled: bool,
 }
 
-/// One exported database; its rows went to the sink.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Export {
+/// One exported database; its rows went to the sink, its objects became a `T`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Export<T = Vec<Entry>> {
     /// The server and database.
     pub facts: ServerFacts,
     /// Name of the database.
@@ -67,8 +67,8 @@ pub struct Export {
     pub database_bytes: u64,
     /// The server's clock when the snapshot was taken: whatever was committed before is in it.
     pub consistent_at: Timestamp,
-    /// All objects, in restore order.
-    pub entries: Vec<Entry>,
+    /// What was made of all objects.
+    pub entries: T,
     /// All tables whose rows were read, in order of schema and name; large objects are the last of them
     /// ([`TableData::is_large_objects`]).
     pub tables: Vec<TableData>,
@@ -79,7 +79,7 @@ pub struct Export {
 }
 
 /// What all databases of a server share.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClusterExport {
     /// The server.
     pub facts: ServerFacts,
@@ -89,16 +89,17 @@ pub struct ClusterExport {
     pub warnings: Vec<String>,
 }
 
-/// Exports the database of `target`; rows go to `sink`.
-pub async fn export(
+/// Exports the database of `target`; rows go to `sink`. Meanwhile `describe` gets all objects, in restore order, on a thread that may block.
+pub async fn export<T: Send + 'static>(
     target: &Target,
     options: &ExportOptions,
+    describe: impl FnOnce(Vec<Entry>) -> Result<T> + Send + 'static,
     sink: Arc<dyn Sink>,
     progress: &SharedProgress,
     shutdown: &Shutdown,
     clock: &SharedClock,
-) -> Result<Export> {
-    shutdown.guard(run(target, options, sink, progress, shutdown, &**clock)).await
+) -> Result<Export<T>> {
+    shutdown.guard(run(target, options, describe, sink, progress, shutdown, &**clock)).await
 }
 
 /// Exports roles, memberships and tablespaces of the server of `target`.
@@ -113,36 +114,40 @@ pub async fn export_cluster(target: &Target) -> Result<ClusterExport> {
     Ok(ClusterExport { facts, entries: catalog.entries, warnings: catalog.warnings })
 }
 
-async fn run(
+async fn run<T: Send + 'static>(
     target: &Target,
     options: &ExportOptions,
+    describe: impl FnOnce(Vec<Entry>) -> Result<T> + Send + 'static,
     sink: Arc<dyn Sink>,
     progress: &SharedProgress,
     shutdown: &Shutdown,
     clock: &dyn Clock,
-) -> Result<Export> {
+) -> Result<Export<T>> {
     progress.stage("catalog", None);
-    let (holder, reader) = (connect(target).await?, connect(target).await?);
-    let mut reading = read_catalog(&holder, &reader, target, clock, shutdown).await?;
-    let mut warnings = std::mem::take(&mut reading.catalog.warnings);
-    warnings.append(&mut reading.warnings);
-    refuse_unmodeled(&reading.catalog.unmodeled, options.allow_unmodeled)?;
-    let tables = without_data(std::mem::take(&mut reading.catalog.tables), &options.exclude_table_data, &mut warnings);
-    let objects = holder.large_object_ranges().await?;
-    let access = if objects.is_empty() { None } else { Some(holder.large_object_access().await?) };
-    let units = units::units(&tables, &objects, access, &reading.facts.encoding, options.jobs);
+    let (holder, reader) = tokio::try_join!(connect(target), connect(target))?;
+    let Reading { facts, database_bytes, snapshot, catalog, warnings } =
+        read_catalog(&holder, &reader, target, clock, shutdown).await?;
+    let Gathered { objects, tables, unmodeled, warnings: mut of_catalog } = catalog;
+    of_catalog.extend(warnings);
+    let mut warnings = of_catalog;
+    refuse_unmodeled(&unmodeled, options.allow_unmodeled)?;
+    let tables = without_data(tables, &options.exclude_table_data, &mut warnings);
+    let large_objects = holder.large_object_ranges().await?;
+    let access = if large_objects.is_empty() { None } else { Some(holder.large_object_access().await?) };
+    let units = units::units(&tables, &large_objects, access, &facts.encoding, options.jobs);
 
     progress.stage("rows", Some(units.iter().map(units::Unit::weight).sum()));
-    let readers = readers(target, reader, options.jobs.min(units.len()), &reading, &mut warnings).await?;
-    let done = worker::read_all(&holder, readers, units, sink, progress).await?;
+    let readers = readers(target, reader, options.jobs.min(units.len()), &snapshot, &mut warnings).await?;
+    let described = blocking(move || describe(objects.in_order()?));
+    let (done, entries) = tokio::try_join!(worker::read_all(&holder, readers, units, sink, progress), described)?;
     Ok(Export {
         database: target.database().to_owned(),
-        database_bytes: reading.database_bytes,
-        consistent_at: reading.snapshot.at,
-        tables: table_data(&tables, !objects.is_empty(), done)?,
-        entries: reading.catalog.entries,
-        unmodeled: reading.catalog.unmodeled,
-        facts: reading.facts,
+        database_bytes,
+        consistent_at: snapshot.at,
+        tables: table_data(&tables, !large_objects.is_empty(), done)?,
+        entries,
+        unmodeled,
+        facts,
         warnings,
     })
 }
@@ -168,7 +173,7 @@ struct Reading {
     facts: ServerFacts,
     database_bytes: u64,
     snapshot: Snapshot,
-    catalog: Catalog,
+    catalog: Gathered,
     warnings: Vec<String>,
 }
 
@@ -180,12 +185,11 @@ async fn read_catalog(
     clock: &dyn Clock,
     shutdown: &Shutdown,
 ) -> Result<Reading> {
-    holder.check_readable().await?;
     let backoff = Backoff { tries: SNAPSHOT_TRIES, first: Duration::from_millis(100), max: Duration::from_secs(5) };
-    let (mut changed, mut failed) = (0, 0);
+    let (mut changed, mut failed, mut database_bytes) = (0, 0, None);
     loop {
         shutdown.check()?;
-        let error = match read_once(holder, other, target, clock, shutdown).await {
+        let error = match read_once(holder, other, &mut database_bytes, target, clock, shutdown).await {
             Ok((mut reading, stable)) => {
                 changed += u32::from(!stable);
                 if stable || changed >= CATALOG_TRIES {
@@ -214,43 +218,32 @@ async fn read_catalog(
     }
 }
 
-/// One try. The flag says whether no definition changed meanwhile.
+/// One try. The flag says whether no definition changed meanwhile. `bytes` is the database's size once it is known: to ask for it takes as long as to
+/// lock all tables.
 async fn read_once(
     holder: &Session,
     other: &Session,
+    bytes: &mut Option<u64>,
     target: &Target,
     clock: &dyn Clock,
     shutdown: &Shutdown,
 ) -> Result<(Reading, bool)> {
-    let locked = async {
-        let facts = holder.facts().await?;
-        let tables = holder.lockable().await?;
-        holder.begin_reading().await?;
-        lock_all(holder, tables, Patience::DEFAULT, clock, shutdown).await?;
-        Ok((facts, holder.take_snapshot().await?))
+    let size = async {
+        match *bytes {
+            Some(bytes) => Ok(bytes),
+            None => other.database_bytes().await,
+        }
     };
-    let ((facts, snapshot), database_bytes) = tokio::try_join!(locked, other.database_bytes())?;
-    let late = holder.unlocked().await?;
-    if !late.is_empty() {
-        lock_all(holder, late, Patience::DEFAULT, clock, shutdown).await?;
-    }
-    let moved = match holder.unlocked().await?.first() {
-        Some(table) => Some(table.sql()),
-        None => holder.rewritten().await?,
-    };
-    if let Some(name) = moved {
-        return Err(Error::unavailable(format!("table {name} was made or changed while the snapshot was taken"))
-            .hint("schedule the backup outside of migrations"));
-    }
+    let ((facts, snapshot), database_bytes) = tokio::try_join!(lock_and_take_snapshot(holder, clock, shutdown), size)?;
+    *bytes = Some(database_bytes);
     let cx = context(holder, target).await?;
     other.begin_at(&snapshot).await?;
     // It has none of the holder's locks: behind a migration that waits for those it would wait for ever. ROLLBACK takes the limit back.
     other.limit_lock_waits(HELPER_LOCK_WAIT).await?;
-    let (before, gathered) = tokio::join!(other.definitions_stamp(), extract::gather(holder.client(), Some(other.client()), &cx));
+    let (before, catalog) = tokio::join!(other.definitions_stamp(), extract::gather(holder.client(), Some(other.client()), &cx));
     other.end_reading().await?;
-    let (before, gathered) = (before?, gathered?);
+    let (before, catalog) = (before?, catalog?);
     let stable = other.definitions_stamp().await? == before;
-    let catalog = gathered.into_catalog()?;
     let mut warnings = Vec::new();
     if facts.version.major() > Version::NEWEST_TESTED {
         warnings.push(format!(
@@ -260,6 +253,30 @@ async fn read_once(
         ));
     }
     Ok((Reading { facts, database_bytes, snapshot, catalog, warnings }, stable))
+}
+
+/// Leaves `holder` in the snapshot's transaction, with locks on all tables that the snapshot shows.
+async fn lock_and_take_snapshot(holder: &Session, clock: &dyn Clock, shutdown: &Shutdown) -> Result<(ServerFacts, Snapshot)> {
+    holder.check_readable().await?;
+    let facts = holder.facts().await?;
+    let tables = holder.lockable().await?;
+    holder.begin_reading().await?;
+    lock_all(holder, tables, Patience::DEFAULT, clock, shutdown).await?;
+    let snapshot = holder.take_snapshot().await?;
+    let late = holder.unlocked().await?;
+    let mut moved = None;
+    if !late.is_empty() {
+        lock_all(holder, late, Patience::DEFAULT, clock, shutdown).await?;
+        moved = holder.unlocked().await?.first().map(Lockable::sql);
+    }
+    if moved.is_none() {
+        moved = holder.rewritten().await?;
+    }
+    match moved {
+        None => Ok((facts, snapshot)),
+        Some(name) => Err(Error::unavailable(format!("table {name} was made or changed while the snapshot was taken"))
+            .hint("schedule the backup outside of migrations")),
+    }
 }
 
 fn refuse_unmodeled(unmodeled: &[String], allowed: bool) -> Result<()> {
@@ -296,7 +313,7 @@ async fn readers(
     target: &Target,
     first: Session,
     jobs: usize,
-    reading: &Reading,
+    snapshot: &Snapshot,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Session>> {
     let mut sessions = vec![first];
@@ -311,7 +328,7 @@ async fn readers(
         }
     }
     for session in &sessions {
-        session.begin_at(&reading.snapshot).await?;
+        session.begin_at(snapshot).await?;
     }
     Ok(sessions)
 }

@@ -142,7 +142,7 @@ pub(crate) fn options() -> ExportOptions {
 
 /// Exports a database into memory.
 pub(crate) async fn export_to(memory: &Memory, url: &str, options: &ExportOptions) -> Result<Export> {
-    export(&target(url), options, Arc::new(memory.clone()), &silent(), &Shutdown::new(), &clock()).await
+    export(&target(url), options, Ok, Arc::new(memory.clone()), &silent(), &Shutdown::new(), &clock()).await
 }
 
 /// What a restore of an export gets.
