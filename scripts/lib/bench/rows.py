@@ -329,15 +329,21 @@ def memory(run):
         database = run.data().finance(gigabytes)
         run.room(database_bytes(server, database) * 3 // 2)
         vault = Vault(run.tools, server, database)
-        for what, call in (("backup", vault.backup), ("restore", vault.restore), ("drill", lambda: vault.verify("restore"))):
-            samples[f"{what} of {run.size(gigabytes)}"] = [call()]
+        first = vault.backup()
+        # A peak is that of the highest moment: eight runs on a GB have as many moments as one on eight.
+        times = 8 // gigabytes
+        again = backup_into_new(run, server, database)
+        samples[f"backup of {run.size(gigabytes)}"] = [first, *(again() for _ in range(times - 1))]
+        samples[f"restore of {run.size(gigabytes)}"] = [vault.restore() for _ in range(times)]
+        samples[f"drill of {run.size(gigabytes)}"] = [vault.verify("restore") for _ in range(times)]
         vault.remove()
     checks = []
     for what in ("backup", "restore", "drill"):
         small, large = (samples[f"{what} of {run.size(g)}"] for g in (1, 8))
         checks.append(absolute(f"peak of {what}, {run.size(8)}", large, "peak", MEMORY, "MiB"))
+        growth = max(s.peak for s in large) / max(s.peak for s in small)
         # "The same": what jitter of an allocator and of timing makes is no growth.
-        checks.append(ratio(f"peak of {what}, {run.size(8)} / {run.size(1)}", large, small, "peak", 1.1))
+        checks.append(single(f"peak of {what}, {run.size(8)} / {run.size(1)}", growth, 1.1, "ratio"))
     return Result("memory", "peak memory, finance", samples, checks)
 
 
