@@ -18,6 +18,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 
 use super::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreResult, check_prefix};
 use crate::base::clock::SharedClock;
+use crate::base::threads::blocking;
 use crate::base::{Error, Result};
 use files::{Files, etag};
 use walk::Walk;
@@ -57,10 +58,7 @@ impl LocalStore {
 
     async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Files) -> StoreResult<T> + Send + 'static) -> StoreResult<T> {
         let files = Arc::clone(&self.files);
-        match tokio::task::spawn_blocking(move || work(&files)).await {
-            Ok(result) => result,
-            Err(e) => Err(Error::internal("a file operation ended without a result").source(e).into()),
-        }
+        blocking(move || Ok(work(&files))).await?
     }
 }
 

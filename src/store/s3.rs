@@ -22,6 +22,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use super::{Body, ETag, Key, ObjectMeta, PutMode, Store, StoreError, StoreOptions, StoreResult, check_prefix};
 use crate::base::clock::{SharedClock, Stopwatch};
 use crate::base::limits::{STORE_ANSWER_TIMEOUT, STORE_SLOWEST_UPLOAD_BYTES_PER_SECOND};
+use crate::base::threads::blocking;
 use crate::base::{Error, Kind, Result};
 use errors::{Action, Place};
 
@@ -120,8 +121,7 @@ async fn digest(body: &Body) -> Result<[u8; 32]> {
         return Ok(body.sha256());
     }
     let body = body.clone();
-    let hashing = tokio::task::spawn_blocking(move || body.sha256()).await;
-    hashing.map_err(|e| Error::internal("hashing an upload ended without a result").source(e))
+    blocking(move || Ok(body.sha256())).await
 }
 
 #[async_trait]

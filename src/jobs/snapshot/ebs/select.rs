@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::base::threads::blocking;
 use crate::base::{Error, Result};
 use crate::cloud::device::{self, Under};
 use crate::cloud::ebs::Ebs;
@@ -123,9 +124,7 @@ async fn tagged(ebs: &Ebs, tags: &[(String, String)], warnings: &mut Vec<String>
 
 async fn of_directory(ebs: &Ebs, path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Volume>> {
     let directory = path.to_owned();
-    let found = tokio::task::spawn_blocking(move || device::under(&directory))
-        .await
-        .map_err(|e| Error::internal("look at the devices of this machine").source(e))??;
+    let found = blocking(move || device::under(&directory)).await?;
     let mut ids = BTreeSet::new();
     if let Some(first) = found.unread.first() {
         warnings.push(format!(
