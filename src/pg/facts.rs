@@ -131,7 +131,7 @@ impl Session {
 
     /// What managed services and lesser roles may refuse to tell.
     async fn optional(&self, sql: &str) -> Option<String> {
-        match self.client().query_one(sql, &[]).await {
+        match self.client().query_typed_one(sql, &[]).await {
             Ok(row) => row.try_get(0).ok().flatten(),
             Err(error) => {
                 tracing::debug!(%error, "the server does not tell");

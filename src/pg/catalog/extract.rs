@@ -1,7 +1,7 @@
 //! Runs the query of every kind in the caller's snapshot and puts what they render into an order in which it can be made again.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_postgres::{Client, Row};
 
@@ -126,26 +126,17 @@ async fn drafts<'a>(
         .filter_map(|kind| Some(Question { kind, sql: (kind.query)(cx)? }))
         .collect();
     let queue = Mutex::new((0..questions.len()).collect::<VecDeque<usize>>());
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let done = Mutex::new(Vec::with_capacity(questions.len()));
     let beside = async {
-        let Some(helper) = helper else { return (Vec::new(), Vec::new()) };
-        let (done, failed) = render(helper, cx, &questions, next).await;
-        if let Some((error, _)) = &failed {
-            tracing::info!(%error, "one session reads the rest of the catalogs");
-        }
-        (done, failed.map(|(_, left)| left).unwrap_or_default())
+        let helper = helper?;
+        let outcome = render(helper, cx, &questions, &queue, &done).await;
+        outcome.inspect_err(|error| tracing::info!(%error, "one session reads the rest of the catalogs")).ok().map(|()| helper)
     };
-    let ((mut done, failed), (others, mut left)) = tokio::join!(render(client, cx, &questions, next), beside);
-    if let Some((error, _)) = failed {
-        return Err(error);
-    }
-    done.extend(others);
-    let helper = helper.filter(|_| left.is_empty());
-    let (rest, failed) = render(client, cx, &questions, || left.pop()).await;
-    if let Some((error, _)) = failed {
-        return Err(error);
-    }
-    done.extend(rest);
+    let (own, helper) = tokio::join!(render(client, cx, &questions, &queue, &done), beside);
+    own?;
+    // What the helper left when there was nothing else to do.
+    render(client, cx, &questions, &queue, &done).await?;
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(i, _)| *i);
     Ok((done.into_iter().flat_map(|(_, drafts)| drafts).collect(), helper))
 }
@@ -170,37 +161,45 @@ impl Question {
     }
 }
 
-/// What was rendered, by the numbers of the questions, and if it ended early the error with the numbers of those that were begun in vain.
-type Rendered = (Vec<(usize, Vec<Draft>)>, Option<(Error, Vec<usize>)>);
-
-/// Asks the questions that `next` numbers, and renders the answer to each while the server works on the one after it.
-async fn render(client: &Client, cx: &Context, questions: &[Question], mut next: impl FnMut() -> Option<usize>) -> Rendered {
-    let mut done = Vec::new();
-    let mut asked = None;
-    if let Some(i) = next() {
-        asked = Some((i, questions[i].ask(client).await));
-    }
-    while let Some((i, answer)) = asked.take() {
-        let rows = match answer {
-            Ok(rows) => rows,
-            Err(error) => return (done, Some((error, vec![i]))),
-        };
-        let following = next();
-        let ask = async {
-            match following {
-                Some(i) => Some((i, questions[i].ask(client).await)),
-                None => None,
-            }
-        };
+/// Asks the questions whose numbers are in `queue`, and renders the answer to each into `done` while the server works on the one after it. After an error
+/// the questions that were begun are in the queue again.
+async fn render(
+    client: &Client,
+    cx: &Context,
+    questions: &[Question],
+    queue: &Mutex<VecDeque<usize>>,
+    done: &Mutex<Vec<(usize, Vec<Draft>)>>,
+) -> Result<()> {
+    let next = || lock(queue).pop_front();
+    let again = |begun: usize| lock(queue).push_front(begun);
+    let ask = async |asked: Option<usize>| match asked {
+        Some(i) => questions[i].ask(client).await.inspect_err(|_| again(i)).map(Some),
+        None => Ok(None),
+    };
+    let mut asked = next();
+    let mut answer = ask(asked).await?;
+    while let (Some(i), Some(rows)) = (asked, answer) {
+        asked = next();
         // The first to be polled sends its query before the other keeps the thread busy.
-        let (answer, rendered) = tokio::join!(biased; ask, async { questions[i].render(&rows, cx) });
+        let (following, rendered) = tokio::join!(biased; ask(asked), async { questions[i].render(&rows, cx) });
         match rendered {
-            Ok(drafts) => done.push((i, drafts)),
-            Err(error) => return (done, Some((error, following.into_iter().chain([i]).collect()))),
+            Ok(drafts) => lock(done).push((i, drafts)),
+            Err(error) => {
+                again(i);
+                // One whose query failed is there already.
+                if let (Some(i), Ok(_)) = (asked, following) {
+                    again(i);
+                }
+                return Err(error);
+            }
         }
-        asked = answer;
+        answer = following?;
     }
-    (done, None)
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs one catalog query; `what` names it in errors.

@@ -125,11 +125,8 @@ async fn run<T: Send + 'static>(
 ) -> Result<Export<T>> {
     progress.stage("catalog", None);
     let (holder, reader) = tokio::try_join!(connect(target), connect(target))?;
-    let Reading { facts, database_bytes, snapshot, catalog, warnings } =
-        read_catalog(&holder, &reader, target, clock, shutdown).await?;
-    let Gathered { objects, tables, unmodeled, warnings: mut of_catalog } = catalog;
-    of_catalog.extend(warnings);
-    let mut warnings = of_catalog;
+    let Reading { facts, database_bytes, snapshot, catalog } = read_catalog(&holder, &reader, target, clock, shutdown).await?;
+    let Gathered { objects, tables, unmodeled, mut warnings } = catalog;
     refuse_unmodeled(&unmodeled, options.allow_unmodeled)?;
     let tables = without_data(tables, &options.exclude_table_data, &mut warnings);
     let large_objects = holder.large_object_ranges().await?;
@@ -174,7 +171,6 @@ struct Reading {
     database_bytes: u64,
     snapshot: Snapshot,
     catalog: Gathered,
-    warnings: Vec<String>,
 }
 
 /// Takes locks and snapshot and reads the definitions, again if they moved meanwhile. Leaves `holder` in the snapshot's transaction.
@@ -195,6 +191,7 @@ async fn read_catalog(
                 if stable || changed >= CATALOG_TRIES {
                     if !stable {
                         reading
+                            .catalog
                             .warnings
                             .push("definitions changed while they were read: some may be newer than the rows".to_owned());
                     }
@@ -242,17 +239,16 @@ async fn read_once(
     other.limit_lock_waits(HELPER_LOCK_WAIT).await?;
     let (before, catalog) = tokio::join!(other.definitions_stamp(), extract::gather(holder.client(), Some(other.client()), &cx));
     other.end_reading().await?;
-    let (before, catalog) = (before?, catalog?);
+    let (before, mut catalog) = (before?, catalog?);
     let stable = other.definitions_stamp().await? == before;
-    let mut warnings = Vec::new();
     if facts.version.major() > Version::NEWEST_TESTED {
-        warnings.push(format!(
+        catalog.warnings.push(format!(
             "PostgreSQL {} is newer than the newest that this release was tested with ({})",
             facts.version.major(),
             Version::NEWEST_TESTED
         ));
     }
-    Ok((Reading { facts, database_bytes, snapshot, catalog, warnings }, stable))
+    Ok((Reading { facts, database_bytes, snapshot, catalog }, stable))
 }
 
 /// Leaves `holder` in the snapshot's transaction, with locks on all tables that the snapshot shows.
